@@ -1,0 +1,279 @@
+"""The one form of data behind every reader: units observed over time, and what became of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from grace.data.errors import DataError
+
+__all__ = ["Dataset", "Fleet", "FleetSchema"]
+
+UnitId = int | str
+
+
+class FleetSchema(BaseModel):
+    """Names and meaning of the columns of a fleet.
+
+    Args:
+        unit: column that identifies a machine.
+        time: column of life time, strictly increasing within a unit.
+        settings: columns that describe how the machine is operated (altitude, load, speed).
+        sensors: measured channels.
+        time_unit: what one step of ``time`` counts ("cycles", "flights", "hours", "days"); every
+            RUL of this fleet is in this unit.
+        descriptions: optional text per column for reports, e.g. ``{"s2": "T24, LPC outlet, °R"}``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unit: str = "unit"
+    time: str = "cycle"
+    settings: tuple[str, ...] = ()
+    sensors: tuple[str, ...]
+    time_unit: str = "cycles"
+    descriptions: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> FleetSchema:
+        names = [self.unit, self.time, *self.settings, *self.sensors]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"column names must differ; named twice: {', '.join(twice)}")
+        if not self.sensors:
+            raise ValueError("a fleet needs at least one sensor column")
+        return self
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Settings, then sensors: every measured column."""
+        return (*self.settings, *self.sensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet:
+    """Machines over time: rows of settings and sensors, and the fate of each unit.
+
+    ``frame`` has one row per unit and time step, sorted by unit (in order of first appearance in
+    ``units``) and time, with the columns named by ``schema``; channels are float64. ``units`` has
+    one row per unit in the same order with the columns ``unit``, ``failed`` (bool: the last row is
+    the failure) and ``rul_at_end`` (float, in ``schema.time_unit``: life left after the last row;
+    0 for failed units, null where nobody knows it, that is for censored units). Further columns
+    (true onset or fault mode of a simulation, say) are carried along untouched.
+
+    Example:
+        >>> import polars as pl
+        >>> from grace.data import Fleet, FleetSchema
+        >>> rows = pl.DataFrame({"unit": [1, 1, 1, 2, 2], "cycle": [1, 2, 3, 1, 2],
+        ...                      "load": [1.0] * 5, "temp": [20.0, 21.0, 25.0, 19.0, 19.5]})
+        >>> fleet = Fleet.from_frame(rows, FleetSchema(settings=("load",), sensors=("temp",)),
+        ...                          rul_at_end={1: 0.0, 2: None})
+        >>> fleet.n_units, fleet.n_rows
+        (2, 5)
+        >>> fleet.rul()
+        array([ 2.,  1.,  0., nan, nan])
+    """
+
+    frame: pl.DataFrame
+    units: pl.DataFrame
+    schema: FleetSchema
+    name: str = "fleet"
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pl.DataFrame,
+        schema: FleetSchema,
+        *,
+        rul_at_end: Mapping[Any, float | None] | None = None,
+        units: pl.DataFrame | None = None,
+        name: str = "fleet",
+        source: object = None,
+    ) -> Fleet:
+        """Check a raw frame and make a fleet of it.
+
+        Args:
+            frame: rows in any order, with at least the columns of ``schema``; others are dropped.
+            schema: the meaning of the columns.
+            rul_at_end: life left after the last row, per unit; missing or None means censored.
+                Neither this nor ``units`` given: every unit ran to failure.
+            units: instead of ``rul_at_end``, a full table with ``unit`` and ``rul_at_end`` (and
+                any extra columns).
+            name: what the fleet is called in messages and reports.
+            source: the file or folder it came from, for messages; ``name`` if not given.
+
+        Raises:
+            DataError: a column is missing or not numeric, a value is NaN or infinite, a time is
+                repeated or not finite, or a unit of ``units`` has no rows. The message names
+                column, unit, time and remedy.
+        """
+        from grace.data.validation import check_frame, check_units
+
+        where = source if source is not None else name
+        clean = check_frame(frame, schema, source=where)
+        order = clean.get_column(schema.unit).unique(maintain_order=True)
+        if units is None:
+            left = {u: 0.0 for u in order} if rul_at_end is None else rul_at_end
+            units = pl.DataFrame(
+                {"unit": order, "rul_at_end": [left.get(u) for u in order]},
+                schema_overrides={"rul_at_end": pl.Float64},
+            )
+            check_units(units, order, named=list(left), source=where)
+        else:
+            check_units(units, order, named=units.get_column("unit").to_list(), source=where)
+        extra = [c for c in units.columns if c not in ("unit", "failed", "rul_at_end")]
+        units = (
+            pl.DataFrame({"unit": order})
+            .join(units, on="unit", how="left", maintain_order="left")
+            .with_columns(pl.col("rul_at_end").cast(pl.Float64))
+            .with_columns(failed=pl.col("rul_at_end").fill_null(1.0) == 0.0)
+            .select("unit", "failed", "rul_at_end", *extra)
+        )
+        return cls(clean, units, schema, name)
+
+    @property
+    def n_units(self) -> int:
+        """Number of machines."""
+        return self.units.height
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows over all machines."""
+        return self.frame.height
+
+    @property
+    def unit_ids(self) -> list[Any]:
+        """Identifiers of the machines, in order."""
+        return self.units.get_column("unit").to_list()
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of rows per unit, shape (n_units,)."""
+        runs = self.frame.get_column(self.schema.unit).rle()
+        return runs.struct.field("len").to_numpy().astype(np.int64)
+
+    def starts(self) -> npt.NDArray[np.int64]:
+        """First row of each unit, shape (n_units,)."""
+        lengths = self.lengths()
+        return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+
+    def values(self, columns: Sequence[str]) -> npt.NDArray[np.float64]:
+        """The named columns as one array, shape (n_rows, len(columns))."""
+        if not columns:
+            return np.empty((self.n_rows, 0))
+        return self.frame.select(columns).to_numpy().astype(np.float64, copy=False)
+
+    def times(self) -> npt.NDArray[np.float64]:
+        """The time column, shape (n_rows,)."""
+        return self.frame.get_column(self.schema.time).to_numpy().astype(np.float64)
+
+    def rul(self) -> npt.NDArray[np.float64]:
+        """Uncapped RUL of every row in ``schema.time_unit``, shape (n_rows,); NaN if unknown."""
+        times, lengths = self.times(), self.lengths()
+        last = times[self.starts() + lengths - 1]
+        left = self.units.get_column("rul_at_end").fill_null(float("nan")).to_numpy()
+        return np.repeat(last + left, lengths) - times
+
+    def life(self) -> npt.NDArray[np.float64]:
+        """Observed life span of each unit (last time minus first, plus one step), (n_units,)."""
+        times, lengths, starts = self.times(), self.lengths(), self.starts()
+        return times[starts + lengths - 1] - times[starts] + 1.0
+
+    def select(self, units: Iterable[Any], name: str | None = None) -> Fleet:
+        """The fleet of these units only, in the order they have here.
+
+        Raises:
+            KeyError: a unit is not in the fleet.
+        """
+        wanted = list(units)
+        unknown = set(wanted) - set(self.unit_ids)
+        if unknown:
+            raise KeyError(f"{self.name} has no unit {sorted(unknown, key=str)}")
+        return replace(
+            self,
+            frame=self.frame.filter(pl.col(self.schema.unit).is_in(wanted)),
+            units=self.units.filter(pl.col("unit").is_in(wanted)),
+            name=name or self.name,
+        )
+
+    def truncate(self, last_time: Mapping[Any, float], name: str | None = None) -> Fleet:
+        """Cut units after the given time; what is cut off is added to their ``rul_at_end``.
+
+        Args:
+            last_time: per unit, the last time kept; units not named stay whole.
+            name: name of the result.
+
+        Raises:
+            DataError: nothing of a unit would be left.
+        """
+        unit, time = self.schema.unit, self.schema.time
+        ends = self.frame.group_by(unit, maintain_order=True).agg(pl.col(time).max().alias("end"))
+        cut = pl.DataFrame(
+            {unit: ends[unit], "cut": [last_time.get(u, np.inf) for u in ends[unit]]},
+            schema_overrides={"cut": pl.Float64},
+        )
+        kept = self.frame.join(cut, on=unit, how="left", maintain_order="left").filter(
+            pl.col(time) <= pl.col("cut")
+        )
+        new_ends = kept.group_by(unit, maintain_order=True).agg(pl.col(time).max().alias("new"))
+        if new_ends.height < self.n_units:
+            gone = sorted(set(ends[unit]) - set(new_ends[unit]), key=str)
+            raise DataError(
+                f"truncation leaves no row of unit {gone[0]}.",
+                source=self.name,
+                remedy="choose a cut at or after the unit's first row.",
+            )
+        off = ends.join(new_ends, on=unit, maintain_order="left").select(
+            pl.col(unit).alias("unit"), (pl.col("end") - pl.col("new")).alias("off")
+        )
+        units = (
+            self.units.join(off, on="unit", how="left", maintain_order="left")
+            .with_columns(rul_at_end=pl.col("rul_at_end") + pl.col("off"))
+            .with_columns(failed=pl.col("rul_at_end").fill_null(1.0) == 0.0)
+            .drop("off")
+        )
+        return replace(self, frame=kept.drop("cut"), units=units, name=name or self.name)
+
+    def content_hash(self) -> str:
+        """SHA-256 over schema, rows and fates: the same data gives the same hash anywhere."""
+        digest = hashlib.sha256(self.schema.model_dump_json().encode())
+        digest.update("\0".join(map(str, self.unit_ids)).encode())
+        digest.update(self.lengths().tobytes())
+        digest.update(np.ascontiguousarray(self.times()).tobytes())
+        digest.update(np.ascontiguousarray(self.values(self.schema.channels)).tobytes())
+        digest.update(self.units["rul_at_end"].fill_null(float("nan")).to_numpy().tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        failed = int(self.units.get_column("failed").sum())
+        return (
+            f"Fleet({self.name!r}: {self.n_units} units, {failed} failed, {self.n_rows} rows, "
+            f"{len(self.schema.settings)} settings, {len(self.schema.sensors)} sensors, "
+            f"time in {self.schema.time_unit})"
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A benchmark: units to learn from, units to be judged on, and how it is usually used.
+
+    ``train`` holds run-to-failure units, ``test`` truncated ones with known ``rul_at_end``.
+    ``default_sensors`` and ``n_conditions`` are the field's usual choice of inputs and number of
+    operating conditions; ``citation`` is what its publisher asks for; ``synthetic`` tells reports
+    that no machine was measured.
+    """
+
+    name: str
+    train: Fleet
+    test: Fleet
+    default_sensors: tuple[str, ...]
+    n_conditions: int
+    description: str
+    citation: str = ""
+    synthetic: bool = True
