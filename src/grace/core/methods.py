@@ -1,0 +1,172 @@
+"""The registry of methods: a method is an inner loss and an outer balancer, found by name.
+
+Names:
+
+* the named cells and their kin: ``baseline, amnl, gaba, grace, uncertainty, gradnorm, dwa``;
+* ``fixed:<w>``: RUL weight w, health weight 1 − w, plain MSE;
+* any pair ``<inner>+<outer>``: ``huber+gradnorm``, ``weighted_mse+fixed:0.0477``,
+  ``mse+upgrad`` (gradient surgery; extra ``surgery``).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from grace.core.baselines import (
+    BaseMTLLoss,
+    DWALoss,
+    FixedWeightLoss,
+    GradNormLoss,
+    UncertaintyLoss,
+)
+from grace.core.gaba import GABALoss
+from grace.core.inner import INNER_LOSSES, InnerLoss, build_inner_loss
+from grace.core.surgery import SURGEONS, SurgeryLoss
+
+__all__ = [
+    "NAMED_METHODS",
+    "OUTER_METHODS",
+    "Method",
+    "NamedMethod",
+    "build_method",
+    "parse_method",
+]
+
+
+def _fixed(argument: str | None, **options: Any) -> BaseMTLLoss:
+    if argument is None:
+        return FixedWeightLoss(**options)
+    try:
+        weight = float(argument)
+    except ValueError:
+        weight = -1.0
+    if not 0.0 <= weight <= 1.0:
+        raise ValueError(
+            f"fixed:{argument}: the RUL weight must be a number in [0, 1], e.g. fixed:0.0477"
+        )
+    return FixedWeightLoss(weight, 1.0 - weight, **options)
+
+
+def _plain(cls: type[BaseMTLLoss]) -> Callable[..., BaseMTLLoss]:
+    def build(argument: str | None, **options: Any) -> BaseMTLLoss:
+        if argument is not None:
+            raise ValueError(f"only 'fixed' takes an argument after a colon, got ':{argument}'")
+        return cls(**options)
+
+    return build
+
+
+def _surgeon(name: str) -> Callable[..., BaseMTLLoss]:
+    def build(argument: str | None, **options: Any) -> BaseMTLLoss:
+        if argument is not None:
+            raise ValueError(f"only 'fixed' takes an argument after a colon, got ':{argument}'")
+        return SurgeryLoss(name, **options)
+
+    return build
+
+
+OUTER_METHODS: dict[str, Callable[..., BaseMTLLoss]] = {
+    "fixed": _fixed,
+    "uncertainty": _plain(UncertaintyLoss),
+    "gradnorm": _plain(GradNormLoss),
+    "dwa": _plain(DWALoss),
+    "gaba": _plain(GABALoss),
+    **{name: _surgeon(name) for name in SURGEONS},
+}
+
+
+@dataclass(frozen=True)
+class NamedMethod:
+    """A pair with a name of its own."""
+
+    inner: str
+    outer: str
+    summary: str
+
+
+NAMED_METHODS: dict[str, NamedMethod] = {
+    "baseline": NamedMethod("mse", "fixed", "plain MSE, fixed 0.5/0.5 (cell A)"),
+    "amnl": NamedMethod("weighted_mse", "fixed", "failure-biased MSE, fixed 0.5/0.5 (cell B)"),
+    "gaba": NamedMethod("mse", "gaba", "plain MSE, gradient-adaptive balancing (cell C)"),
+    "grace": NamedMethod("weighted_mse", "gaba", "failure-biased MSE and GABA (cell D)"),
+    "uncertainty": NamedMethod("mse", "uncertainty", "homoscedastic uncertainty, Kendall 2018"),
+    "gradnorm": NamedMethod("mse", "gradnorm", "gradient normalisation, Chen 2018, α = 1.5"),
+    "dwa": NamedMethod("mse", "dwa", "dynamic weight average, Liu 2019, temperature 2"),
+}
+
+
+def parse_method(name: str) -> tuple[str, str, str | None]:
+    """Split a method's name into inner loss, outer method and the outer's argument.
+
+    Raises:
+        ValueError: the name is not of a known form; the message says what is near it.
+
+    Example:
+        >>> parse_method("grace")
+        ('weighted_mse', 'gaba', None)
+        >>> parse_method("huber+fixed:0.0477")
+        ('huber', 'fixed', '0.0477')
+    """
+    text = name.strip().lower()
+    if text in NAMED_METHODS:
+        named = NAMED_METHODS[text]
+        return named.inner, named.outer, None
+    inner, plus, outer = text.partition("+")
+    if not plus:
+        inner, outer = "mse", text
+    outer, colon, argument = outer.partition(":")
+    if inner in INNER_LOSSES and outer in OUTER_METHODS:
+        return inner, outer, argument if colon else None
+    known = [*NAMED_METHODS, *OUTER_METHODS, *INNER_LOSSES]
+    wrong = inner if inner not in INNER_LOSSES else outer
+    near = difflib.get_close_matches(wrong, known, n=1)
+    raise ValueError(
+        f"unknown method {name!r}" + (f" (did you mean {near[0]!r}?)" if near else "") + ": use "
+        f"{', '.join(NAMED_METHODS)}, fixed:<w>, or <inner>+<outer> with inner from "
+        f"{', '.join(INNER_LOSSES)} and outer from {', '.join(OUTER_METHODS)}"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """An inner loss for the RUL task and a balancer for all tasks.
+
+    Example:
+        >>> method = build_method("grace", outer_options={"warmup_steps": 10})
+        >>> method.inner_name, type(method.outer).__name__
+        ('weighted_mse', 'GABALoss')
+    """
+
+    name: str
+    inner_name: str
+    inner: InnerLoss
+    outer: BaseMTLLoss
+    inner_options: dict[str, Any] = field(default_factory=dict)
+
+
+def build_method(
+    name: str,
+    *,
+    inner_options: dict[str, Any] | None = None,
+    outer_options: dict[str, Any] | None = None,
+) -> Method:
+    """Build the method called ``name`` (see the module for the forms a name can take).
+
+    Args:
+        name: e.g. ``"grace"``, ``"fixed:0.0477"``, ``"huber+gradnorm"``.
+        inner_options: options of the inner loss, e.g. ``{"max_rul": 150.0}``.
+        outer_options: options of the balancer, e.g. ``{"beta": 0.999}``.
+
+    Raises:
+        ValueError: the name or an option is unknown or out of range.
+    """
+    inner, outer, argument = parse_method(name)
+    try:
+        balancer = OUTER_METHODS[outer](argument, **(outer_options or {}))
+    except TypeError as error:
+        raise ValueError(f"outer method {outer!r}: {error}") from error
+    options = dict(inner_options or {})
+    return Method(name, inner, build_inner_loss(inner, **options), balancer, options)

@@ -1,0 +1,157 @@
+"""The shared trunk: CNN → BiLSTM → attention → funnel.
+
+Notation: B batch, T window length, C input channels, D = 2·hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["AttentionBlock", "BiLSTMEncoder", "CNNFrontend", "FCFunnel"]
+
+
+class CNNFrontend(nn.Module):
+    """Three times [Conv1d (kernel 3, padding 1) → BatchNorm → ReLU → Dropout] along time.
+
+    Args:
+        c_in: input channels C.
+        dropout_p: dropout after each convolution.
+        channels: output channels of the convolutions.
+    """
+
+    def __init__(
+        self, c_in: int, dropout_p: float = 0.15, channels: Sequence[int] = (64, 128, 64)
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((c_in, *channels), channels, strict=False):
+            layers += [
+                nn.Conv1d(before, after, kernel_size=3, padding=1),
+                nn.BatchNorm1d(after),
+                nn.ReLU(),
+                nn.Dropout(dropout_p),
+            ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) → (B, T, channels[-1])."""
+        out: Tensor = self.layers(x.transpose(1, 2))
+        return out.transpose(1, 2)
+
+
+class BiLSTMEncoder(nn.Module):
+    """Stacked bidirectional LSTM with dropout between the layers.
+
+    Args:
+        input_size: channels per step.
+        hidden_size: hidden units per direction.
+        num_layers: stacked layers.
+        dropout_p: dropout between layers (none after the last).
+    """
+
+    def __init__(
+        self,
+        input_size: int = 64,
+        hidden_size: int = 256,
+        num_layers: int = 2,
+        dropout_p: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(
+            input_size,
+            hidden_size,
+            num_layers=num_layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=dropout_p if num_layers > 1 else 0.0,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, input_size) → (B, T, 2·hidden_size)."""
+        out: Tensor = self.lstm(x)[0]
+        return out
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention with residual and layer norm: ``LayerNorm(x + Dropout(MHA(x, x, x)))``.
+
+    Only the last step leaves the trunk, so :meth:`last_step` computes only the last query: the
+    same numbers for 1/T of the attention and a fraction of the projections.
+
+    Args:
+        d_model: channels D.
+        num_heads: heads; must divide ``d_model``.
+        dropout_p: dropout on the attention's output.
+    """
+
+    def __init__(self, d_model: int = 512, num_heads: int = 8, dropout_p: float = 0.1) -> None:
+        super().__init__()
+        if d_model % num_heads:
+            raise ValueError(f"num_heads={num_heads} must divide d_model={d_model}")
+        self.mha = nn.MultiheadAttention(d_model, num_heads, batch_first=True)
+        self.dropout = nn.Dropout(dropout_p)
+        self.norm = nn.LayerNorm(d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D), every query."""
+        attended = self.mha(x, x, x, need_weights=False)[0]
+        out: Tensor = self.norm(x + self.dropout(attended))
+        return out
+
+    def last_step(self, x: Tensor) -> Tensor:
+        """(B, T, D) → (B, D): ``forward(x)[:, -1]``, by the last query alone.
+
+        The key and value projections are re-associated around the single query: with
+        s = (W_k,h^T q_h)·x_t the keys are never formed (the key bias shifts every score alike and
+        cancels in the softmax), and the values are averaged before they are projected.
+        """
+        size, _, d_model = x.shape
+        heads = self.mha.num_heads
+        width = d_model // heads
+        w_q, w_k, w_v = self.mha.in_proj_weight.chunk(3)
+        b_q, _, b_v = self.mha.in_proj_bias.chunk(3)
+        last = x[:, -1]
+        query = functional.linear(last, w_q, b_q).view(size, heads, width)
+        # (B, H, D): the query seen from the input space of each head's key projection
+        probe = torch.einsum("bhw,hwd->bhd", query, w_k.view(heads, width, d_model))
+        scores = torch.softmax(probe @ x.transpose(1, 2) / math.sqrt(width), dim=-1)
+        pooled = scores @ x  # (B, H, D), scores sum to 1
+        values = torch.einsum("bhd,hwd->bhw", pooled, w_v.view(heads, width, d_model))
+        attended = self.mha.out_proj(values.reshape(size, d_model) + b_v)
+        out: Tensor = self.norm(last + self.dropout(attended))
+        return out
+
+
+class FCFunnel(nn.Module):
+    """Last step → 256 → 64 (ReLU and Dropout after each) → 32, no activation after the last.
+
+    Args:
+        d_model: input channels D.
+        hidden: widths between.
+        out_dim: width of the shared feature z.
+        dropout_p: dropout after each hidden layer.
+    """
+
+    def __init__(
+        self,
+        d_model: int = 512,
+        hidden: Sequence[int] = (256, 64),
+        out_dim: int = 32,
+        dropout_p: float = 0.3,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((d_model, *hidden), hidden, strict=False):
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout_p)]
+        layers.append(nn.Linear((d_model, *hidden)[-1], out_dim))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D), of which the last step is taken, or (B, D) → z (B, out_dim)."""
+        z: Tensor = self.layers(x[:, -1] if x.dim() == 3 else x)
+        return z
