@@ -3,13 +3,14 @@
 A balancer turns the K task losses of a step into one loss, ``L = Σ_i λ_i · L_i``. It declares the
 signal it reads; whoever drives it (``grace.training.step``) supplies that signal:
 
-========== ==================================================== ==============================
+=========== ==================================================== =============================
 signal      what it is given                                     balancers
-========== ==================================================== ==============================
+=========== ==================================================== =============================
 losses      the K losses                                         fixed, uncertainty, dwa
-norms       ‖∂L_i/∂θ‖ over the parameters of its ``site``        gaba, gradnorm
+norms       ‖∂L_i/∂(site)‖ at the ``site`` it declares: all      gaba, gradnorm
+            shared parameters, the last shared layer, or z
 gramian     ⟨∂L_i/∂θ, ∂L_j/∂θ⟩ over the shared parameters        the gradient surgeons
-========== ==================================================== ==============================
+=========== ==================================================== =============================
 
 In evaluation mode (``.eval()``) a balancer applies its weights without updating its state.
 """
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 Signal = Literal["losses", "norms", "gramian"]
-Site = Literal["shared", "last_layer"]
+Site = Literal["shared", "last_layer", "feature"]
 
 
 class BaseMTLLoss(nn.Module):
@@ -47,7 +48,7 @@ class BaseMTLLoss(nn.Module):
     """
 
     signal: ClassVar[Signal] = "losses"
-    site: ClassVar[Site] = "shared"
+    site: Site = "shared"
     applied_weights: Tensor
 
     def __init__(self, n_tasks: int = 2) -> None:
@@ -56,6 +57,11 @@ class BaseMTLLoss(nn.Module):
             raise ValueError(f"n_tasks={n_tasks}: balancing needs at least two tasks")
         self.n_tasks = n_tasks
         self.register_buffer("applied_weights", torch.full((n_tasks,), 1.0 / n_tasks))
+
+    @property
+    def needs_signal(self) -> bool:
+        """Whether the coming call reads its norms or Gramian, or can do without this time."""
+        return self.training and self.signal != "losses"
 
     @property
     def weights(self) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from grace.core.baselines import BaseMTLLoss
+from grace.core.baselines import BaseMTLLoss, Site
 
 __all__ = ["GABALoss", "closed_form_weights"]
 
@@ -57,6 +57,8 @@ class GABALoss(BaseMTLLoss):
         closed_form: ``"complement"`` or ``"inverse"`` (see :func:`closed_form_weights`).
         update_every: measure the norms on every k-th step only; the EMA then decays by β^k, so
             that its memory in steps stays the same.
+        site: where the norms are taken: ``"shared"`` (all shared parameters, exact), or
+            ``"feature"`` (the shared feature z, nearly free: see the guide on its fidelity).
 
     Raises:
         ValueError: an option is out of range.
@@ -70,7 +72,6 @@ class GABALoss(BaseMTLLoss):
     """
 
     signal = "norms"
-    site = "shared"
     ema_weights: Tensor
     raw_weights: Tensor
     step_count: Tensor
@@ -85,6 +86,7 @@ class GABALoss(BaseMTLLoss):
         warmup_steps: int = 100,
         closed_form: ClosedForm = "complement",
         update_every: int = 1,
+        site: Site = "shared",
     ) -> None:
         super().__init__(n_tasks)
         if not 0.0 <= beta < 1.0:
@@ -95,24 +97,26 @@ class GABALoss(BaseMTLLoss):
             raise ValueError(
                 f"warmup_steps={warmup_steps} must be ≥ 0 and update_every={update_every} ≥ 1"
             )
+        if site not in ("shared", "last_layer", "feature"):
+            raise ValueError(f"site={site!r}: choose 'shared', 'last_layer' or 'feature'")
         if closed_form not in ("complement", "inverse"):
             raise ValueError(f"closed_form={closed_form!r}: choose 'complement' or 'inverse'")
         self.beta, self.min_weight, self.warmup_steps = beta, min_weight, warmup_steps
         self.closed_form: ClosedForm = closed_form
-        self.update_every = update_every
+        self.update_every, self.site = update_every, site
         self.register_buffer("ema_weights", torch.full((n_tasks,), 1.0 / n_tasks))
         self.register_buffer("raw_weights", torch.full((n_tasks,), 1.0 / n_tasks))
         for name in ("step_count", "skipped_count", "floor_count"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     @property
-    def needs_norms(self) -> bool:
+    def needs_signal(self) -> bool:
         """Whether the coming step reads the norms (not in warm-up nor between updates)."""
         since = int(self.step_count) - self.warmup_steps
         return self.training and since >= 0 and since % self.update_every == 0
 
     def _norms(self, losses: Tensor, norms: Tensor | None, shared_params: Any) -> Tensor:
-        if not self.needs_norms and norms is None:
+        if not self.needs_signal and norms is None:
             return torch.ones_like(self.ema_weights)
         return super()._norms(losses, norms, shared_params)
 
@@ -127,7 +131,7 @@ class GABALoss(BaseMTLLoss):
         if not self.training:
             return self.applied_weights
         warm = int(self.step_count) >= self.warmup_steps
-        if warm and self.needs_norms:
+        if warm and self.needs_signal:
             norms = norms.to(self.ema_weights)
             self.raw_weights.copy_(closed_form_weights(norms, self.closed_form))
             if bool(torch.isfinite(norms).all()) and bool((norms > 0).all()):
@@ -164,4 +168,5 @@ class GABALoss(BaseMTLLoss):
             "warmup_steps": self.warmup_steps,
             "closed_form": self.closed_form,
             "update_every": self.update_every,
+            "site": self.site,
         }

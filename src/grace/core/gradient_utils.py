@@ -105,21 +105,25 @@ class TaskGradients(NamedTuple):
 
     per_task: tuple[tuple[Tensor | None, ...], ...]
 
-    def norms(self) -> Tensor:
-        """Norm per task over all parameters, (K,)."""
+    def norms(self, first: int | None = None) -> Tensor:
+        """Norm per task, (K,), over all parameters or only the ``first`` ones."""
         some = next(g for row in self.per_task for g in row if g is not None)
-        return torch.stack([_global_norm(row, some) for row in self.per_task])
+        return torch.stack([_global_norm(row[:first], some) for row in self.per_task])
 
 
-def task_gradients(losses: Sequence[Tensor], params: Sequence[Tensor]) -> TaskGradients:
+def task_gradients(
+    losses: Sequence[Tensor], params: Sequence[Tensor], *, retain_graph: bool = False
+) -> TaskGradients:
     """Gradients of each loss over ``params``, all from the same forward graph.
 
-    The graph is freed after the last loss.
+    The graph is freed after the last loss unless ``retain_graph`` is set.
     """
     last = len(losses) - 1
     return TaskGradients(
         tuple(
-            torch.autograd.grad(loss, list(params), retain_graph=i < last, allow_unused=True)
+            torch.autograd.grad(
+                loss, list(params), retain_graph=retain_graph or i < last, allow_unused=True
+            )
             for i, loss in enumerate(losses)
         )
     )
@@ -146,13 +150,13 @@ def combine_gradients(gradients: TaskGradients, weights: Tensor) -> list[Tensor 
     return combined
 
 
-def gramian(gradients: TaskGradients) -> Tensor:
-    """Inner products of the task gradients, (K, K) in float64.
+def gramian(gradients: TaskGradients, first: int | None = None) -> Tensor:
+    """Inner products of the task gradients, (K, K), over all or only the ``first`` parameters.
 
     Float64 because at norm ratios of 500:1 the methods that invert this matrix lose the small
     task in float32.
     """
-    tasks = gradients.per_task
+    tasks = [row[:first] for row in gradients.per_task]
     size = len(tasks)
     some = next(g for row in tasks for g in row if g is not None)
     entries = torch.zeros(size, size, dtype=torch.float64, device=some.device)

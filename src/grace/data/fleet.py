@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -111,28 +112,33 @@ class Fleet:
 
         Raises:
             DataError: a column is missing or not numeric, a value is NaN or infinite, a time is
-                repeated or not finite, or a unit of ``units`` has no rows. The message names
-                column, unit, time and remedy.
+                repeated or not finite, a unit of ``units`` has no rows, or a life left is negative.
+                The message names column, unit, time and remedy.
         """
+        # Imported here because validation speaks of fleets too.
         from grace.data.validation import check_frame, check_units
 
         where = source if source is not None else name
         clean = check_frame(frame, schema, source=where)
-        order = clean.get_column(schema.unit).unique(maintain_order=True)
+        order = clean.get_column(schema.unit).unique(maintain_order=True).alias("unit")
+        if units is not None and rul_at_end is not None:
+            raise DataError(
+                "both rul_at_end and units are given.",
+                source=where,
+                remedy="give the fates of the units once.",
+            )
         if units is None:
             left = {u: 0.0 for u in order} if rul_at_end is None else rul_at_end
-            units = pl.DataFrame(
-                {"unit": order, "rul_at_end": [left.get(u) for u in order]},
-                schema_overrides={"rul_at_end": pl.Float64},
-            )
+            units = _fates(order, left, where)
             check_units(units, order, named=list(left), source=where)
         else:
-            check_units(units, order, named=units.get_column("unit").to_list(), source=where)
+            check_units(units, order, source=where)
         extra = [c for c in units.columns if c not in ("unit", "failed", "rul_at_end")]
+        # By position, not by join: the table may hold the same ids in another integer width.
+        row_of = {u: i for i, u in enumerate(units.get_column("unit").to_list())}
         units = (
-            pl.DataFrame({"unit": order})
-            .join(units, on="unit", how="left", maintain_order="left")
-            .with_columns(pl.col("rul_at_end").cast(pl.Float64))
+            units[[row_of[u] for u in order]]
+            .with_columns(order, pl.col("rul_at_end").cast(pl.Float64))
             .with_columns(failed=pl.col("rul_at_end").fill_null(1.0) == 0.0)
             .select("unit", "failed", "rul_at_end", *extra)
         )
@@ -161,7 +167,7 @@ class Fleet:
     def starts(self) -> npt.NDArray[np.int64]:
         """First row of each unit, shape (n_units,)."""
         lengths = self.lengths()
-        return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        return (np.cumsum(lengths) - lengths).astype(np.int64)
 
     def values(self, columns: Sequence[str]) -> npt.NDArray[np.float64]:
         """The named columns as one array, shape (n_rows, len(columns))."""
@@ -183,7 +189,8 @@ class Fleet:
     def life(self) -> npt.NDArray[np.float64]:
         """Observed life span of each unit (last time minus first, plus one step), (n_units,)."""
         times, lengths, starts = self.times(), self.lengths(), self.starts()
-        return times[starts + lengths - 1] - times[starts] + 1.0
+        span: npt.NDArray[np.float64] = times[starts + lengths - 1] - times[starts] + 1.0
+        return span
 
     def select(self, units: Iterable[Any], name: str | None = None) -> Fleet:
         """The fleet of these units only, in the order they have here.
@@ -212,37 +219,29 @@ class Fleet:
         Raises:
             DataError: nothing of a unit would be left.
         """
-        unit, time = self.schema.unit, self.schema.time
-        ends = self.frame.group_by(unit, maintain_order=True).agg(pl.col(time).max().alias("end"))
-        cut = pl.DataFrame(
-            {unit: ends[unit], "cut": [last_time.get(u, np.inf) for u in ends[unit]]},
-            schema_overrides={"cut": pl.Float64},
-        )
-        kept = self.frame.join(cut, on=unit, how="left", maintain_order="left").filter(
-            pl.col(time) <= pl.col("cut")
-        )
-        new_ends = kept.group_by(unit, maintain_order=True).agg(pl.col(time).max().alias("new"))
-        if new_ends.height < self.n_units:
-            gone = sorted(set(ends[unit]) - set(new_ends[unit]), key=str)
+        times, starts, lengths = self.times(), self.starts(), self.lengths()
+        cuts = np.array([last_time.get(u, np.inf) for u in self.unit_ids], dtype=np.float64)
+        keep = times <= np.repeat(cuts, lengths)
+        left = np.add.reduceat(keep, starts, dtype=np.int64) if self.n_units else lengths
+        if not left.all():
+            gone = self.unit_ids[int(np.argmin(left))]
             raise DataError(
-                f"truncation leaves no row of unit {gone[0]}.",
+                f"truncation leaves no row of unit {gone}.",
                 source=self.name,
                 remedy="choose a cut at or after the unit's first row.",
             )
-        off = ends.join(new_ends, on=unit, maintain_order="left").select(
-            pl.col(unit).alias("unit"), (pl.col("end") - pl.col("new")).alias("off")
-        )
-        units = (
-            self.units.join(off, on="unit", how="left", maintain_order="left")
-            .with_columns(rul_at_end=pl.col("rul_at_end") + pl.col("off"))
-            .with_columns(failed=pl.col("rul_at_end").fill_null(1.0) == 0.0)
-            .drop("off")
-        )
-        return replace(self, frame=kept.drop("cut"), units=units, name=name or self.name)
+        # Times increase within a unit, so what is kept is its first ``left`` rows.
+        off = times[starts + lengths - 1] - times[starts + left - 1]
+        units = self.units.with_columns(
+            rul_at_end=pl.col("rul_at_end") + pl.Series(off, dtype=pl.Float64)
+        ).with_columns(failed=pl.col("rul_at_end").fill_null(1.0) == 0.0)
+        kept = self.frame.filter(pl.Series(keep))
+        return replace(self, frame=kept, units=units, name=name or self.name)
 
     def content_hash(self) -> str:
         """SHA-256 over schema, rows and fates: the same data gives the same hash anywhere."""
-        digest = hashlib.sha256(self.schema.model_dump_json().encode())
+        schema = json.dumps(self.schema.model_dump(mode="json"), sort_keys=True)
+        digest = hashlib.sha256(schema.encode())
         digest.update("\0".join(map(str, self.unit_ids)).encode())
         digest.update(self.lengths().tobytes())
         digest.update(np.ascontiguousarray(self.times()).tobytes())
@@ -257,6 +256,20 @@ class Fleet:
             f"{len(self.schema.settings)} settings, {len(self.schema.sensors)} sensors, "
             f"time in {self.schema.time_unit})"
         )
+
+
+def _fates(order: pl.Series, left: Mapping[Any, Any], source: object) -> pl.DataFrame:
+    """Life left per unit as a table ``unit``, ``rul_at_end``, null where not known."""
+    values: list[float | None] = []
+    for unit in order:
+        value = left.get(unit)
+        try:
+            values.append(None if value is None else float(value))
+        except (TypeError, ValueError):
+            problem = f"rul_at_end of unit {unit} is not a number: {value!r}."
+            remedy = "give the life left as a number, or None where it is not known."
+            raise DataError(problem, source=source, remedy=remedy) from None
+    return pl.DataFrame({"unit": order, "rul_at_end": pl.Series(values, dtype=pl.Float64)})
 
 
 @dataclass(frozen=True)

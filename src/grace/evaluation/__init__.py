@@ -1,1 +1,113 @@
-"""."""
+"""How good is a prediction, really? Metrics, protocol, trivial baselines and statistics.
+
+Everything here works on plain arrays, so any model can be judged, ours or not.
+"""
+
+from grace.evaluation.baselines import (
+    BASELINES,
+    AgeOnlyBaseline,
+    ConstantBaseline,
+    GradientBoostingBaseline,
+    TrivialBaseline,
+    window_statistics,
+)
+from grace.evaluation.bootstrap import Interval, bootstrap_interval
+from grace.evaluation.comparison import (
+    Difference,
+    FriedmanNemenyi,
+    PairedTest,
+    friedman_nemenyi,
+    holm,
+    paired_bootstrap,
+    paired_tests,
+)
+from grace.evaluation.fleet_prognostics import (
+    PrognosticsSummary,
+    UnitSummary,
+    prognostics_by_unit,
+    prognostics_summary,
+)
+from grace.evaluation.judging import evaluate, metric_set
+from grace.evaluation.metrics import (
+    ZoneError,
+    bias,
+    confusion_matrix,
+    error_by_zone,
+    health_accuracy,
+    health_from_rul,
+    health_macro_f1,
+    late_share,
+    mae,
+    nasa_mean,
+    nasa_score,
+    rmse,
+)
+from grace.evaluation.plausibility import Flag, LabelFloor, check_plausibility, label_floor
+from grace.evaluation.prognostics import (
+    alpha_lambda_accuracy,
+    convergence,
+    cumulative_relative_accuracy,
+    prognostic_horizon,
+    relative_accuracy,
+)
+from grace.evaluation.protocol import Protocol
+from grace.evaluation.results import (
+    Evaluation,
+    HealthSet,
+    Judged,
+    LabelPair,
+    MetricSet,
+    OptimismGap,
+)
+
+__all__ = [
+    "BASELINES",
+    "AgeOnlyBaseline",
+    "ConstantBaseline",
+    "Difference",
+    "Evaluation",
+    "Flag",
+    "FriedmanNemenyi",
+    "GradientBoostingBaseline",
+    "HealthSet",
+    "Interval",
+    "Judged",
+    "LabelFloor",
+    "LabelPair",
+    "MetricSet",
+    "OptimismGap",
+    "PairedTest",
+    "PrognosticsSummary",
+    "Protocol",
+    "TrivialBaseline",
+    "UnitSummary",
+    "ZoneError",
+    "alpha_lambda_accuracy",
+    "bias",
+    "bootstrap_interval",
+    "check_plausibility",
+    "confusion_matrix",
+    "convergence",
+    "cumulative_relative_accuracy",
+    "error_by_zone",
+    "evaluate",
+    "friedman_nemenyi",
+    "health_accuracy",
+    "health_from_rul",
+    "health_macro_f1",
+    "holm",
+    "label_floor",
+    "late_share",
+    "mae",
+    "metric_set",
+    "nasa_mean",
+    "nasa_score",
+    "paired_bootstrap",
+    "paired_tests",
+    "prognostic_horizon",
+    "prognostics_by_unit",
+    "prognostics_summary",
+    "relative_accuracy",
+    "rmse",
+    "window_statistics",
+]

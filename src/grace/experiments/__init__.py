@@ -1,1 +1,5 @@
-"""."""
+"""Runs: one from start to end, and the folder it leaves."""
+
+from grace.experiments.run import RunListener, RunResult, run, run_name
+
+__all__ = ["RunListener", "RunResult", "run", "run_name"]

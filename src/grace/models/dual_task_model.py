@@ -72,11 +72,14 @@ class DualTaskModel(nn.Module):
         z: Tensor = self.funnel(self.attn.last_step(self.lstm(self.cnn(x))))
         return z
 
+    def heads(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z (B, shared_dim) → (RUL (B,), health logits (B, num_classes))."""
+        return self.rul_head(z), self.health_head(z)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, T, c_in) → (RUL (B,), health logits (B, num_classes)).
 
         Raises:
             ValueError: x is not (B, T, c_in).
         """
-        z = self.features(x)
-        return self.rul_head(z), self.health_head(z)
+        return self.heads(self.features(x))

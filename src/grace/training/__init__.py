@@ -1,1 +1,7 @@
-"""."""
+"""Training: one step, one loop, its configuration and its checkpoints."""
+
+from grace.training.config import ConfigError, RunConfig
+from grace.training.presets import PRESETS
+from grace.training.trainer import Trainer
+
+__all__ = ["PRESETS", "ConfigError", "RunConfig", "Trainer"]

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 __all__ = ["SimulationConfig"]
 
-_RANGES = {"onset": "cycles", "wear_out": "cycles", "test_rul": "cycles", "initial_wear": "health"}
+# Lowest value that makes sense at the low end of each range, and the unit for the message.
+_RANGES = {
+    "onset": (0, "cycles"),
+    "wear_out": (10, "cycles"),
+    "initial_wear": (0, "units of health"),
+    "test_rul": (1, "cycles"),
+}
 
 
 class SimulationConfig(BaseModel):
@@ -28,8 +41,8 @@ class SimulationConfig(BaseModel):
         initial_wear: d, health missing at delivery; it shortens life and no sensor shows it.
         failure_threshold: h_min, health at which an engine counts as failed.
         process_noise: v, coefficient of variation of the wear of one cycle.
-        condition_stress: how far the wear of the harshest and of the mildest operating point lies
-            from the average, as a share of it.
+        condition_stress: S, how much more than a cycle of middling severity one at the harshest
+            operating point wears the engine, as a share; at the mildest it is as much less.
         sensor_noise: multiple of the noise of C-MAPSS readings.
         manufacturing_variation: standard deviation between healthy engines, in multiples of a
             channel's C-MAPSS noise.
@@ -49,7 +62,7 @@ class SimulationConfig(BaseModel):
         ...
         pydantic_core._pydantic_core.ValidationError: 1 validation error for SimulationConfig
         onset
-          Value error, onset must be (low, high) in cycles with low <= high; got (130.0, 30.0)...
+          Value error, onset must be (low, high) in cycles with 0 <= low <= high; got (130, 30)...
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,8 +71,8 @@ class SimulationConfig(BaseModel):
     n_test: int = Field(60, ge=1)
     n_conditions: int = Field(3, ge=1, le=6)
     n_faults: int = Field(2, ge=1, le=2)
-    onset: tuple[float, float] = (30.0, 130.0)
-    wear_out: tuple[float, float] = (90.0, 170.0)
+    onset: tuple[int, int] = (20, 180)
+    wear_out: tuple[float, float] = (100.0, 140.0)
     wear_amplitude: float = Field(0.1, gt=0.0, le=10.0)
     wear_exponent: float = Field(1.0, ge=0.5, le=4.0)
     initial_wear: tuple[float, float] = (0.0, 0.1)
@@ -70,6 +83,27 @@ class SimulationConfig(BaseModel):
     manufacturing_variation: float = Field(1.0, ge=0.0, le=100.0)
     gain_scatter: float = Field(0.1, ge=0.0, le=1.0)
     censored_fraction: float = Field(0.0, ge=0.0, lt=1.0)
-    test_rul: tuple[float, float] = (5.0, 150.0)
+    test_rul: tuple[int, int] = (5, 150)
     min_test_cycles: int = Field(12, ge=1, le=29)
     short_test_fraction: float = Field(0.05, ge=0.0, le=1.0)
+
+    @field_validator(*_RANGES)
+    @classmethod
+    def _in_order(cls, value: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        least, unit = _RANGES[str(info.field_name)]
+        if not least <= value[0] <= value[1]:
+            raise ValueError(
+                f"{info.field_name} must be (low, high) in {unit} with {least} <= low <= high; "
+                f"got {value}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _possible(self) -> SimulationConfig:
+        if self.initial_wear[1] + self.failure_threshold > 0.9:
+            raise ValueError(
+                f"initial_wear up to {self.initial_wear[1]} leaves an engine almost no health "
+                f"above failure_threshold {self.failure_threshold}; lower one of them so that "
+                "their sum is at most 0.9"
+            )
+        return self

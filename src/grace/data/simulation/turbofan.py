@@ -12,9 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = [
-    "CENTROIDS", "CHANNELS", "CONDITION_ORDER", "FAULT_MODES", "MIX", "SEVERITY",
-    "SETTINGS", "SETTING_NOISE", "Channel",
-]  # fmt: skip
+    "CENTROIDS",
+    "CHANNELS",
+    "CONDITION_ORDER",
+    "FAULT_MODES",
+    "MIX",
+    "SETTINGS",
+    "SETTING_NOISE",
+    "SEVERITY",
+    "Channel",
+]
 
 
 class Channel(NamedTuple):
@@ -52,13 +59,20 @@ SETTINGS = {
 
 # (altitude, Mach, TRA), in the order in which every table below lists the operating points.
 CENTROIDS = np.array(
-    [[0, 0, 100], [10, 0.25, 100], [20, 0.70, 100], [25, 0.62, 60], [35, 0.84, 100], [42, 0.84, 100]]
+    [
+        [0, 0, 100],
+        [10, 0.25, 100],
+        [20, 0.70, 100],
+        [25, 0.62, 60],
+        [35, 0.84, 100],
+        [42, 0.84, 100],
+    ]
 )
 SETTING_NOISE = np.array([0.0022, 0.0003, 0.0])
 # Share of flights at each point, as counted in FD002.
 MIX = np.array([0.15, 0.15, 0.15, 0.15, 0.15, 0.25])
-# How much harder than average a cycle there wears the engine, in [-1, 1]: dense air and full
-# throttle are the worst, part throttle the mildest.
+# How hard a cycle there is on the engine, in [-1, 1]: dense air at full throttle is the worst, part
+# throttle the mildest.
 SEVERITY = np.array([1.0, 0.7, 0.4, -1.0, -0.1, -0.4])
 # A fleet of n conditions flies the first n of these, so that few conditions are far apart.
 CONDITION_ORDER = (0, 5, 3, 2, 4, 1)

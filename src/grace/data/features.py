@@ -1,0 +1,46 @@
+"""Causal features: what a row may know of its unit's past, and nothing of its future.
+
+All work on rows of many units laid end to end: values (R, C), first row and number of rows of each
+unit (U,).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["age", "departure", "exponential_mean"]
+
+Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+
+
+def age(times: Array, starts: Index, lengths: Index, scale: float) -> Array:
+    """Time since the unit's first record divided by ``scale``, (R, 1)."""
+    return ((times - np.repeat(times[starts], lengths)) / scale)[:, None]
+
+
+def departure(values: Array, starts: Index, lengths: Index, n_rows: int) -> Array:
+    """Difference to the mean of the unit's own first ``n_rows`` rows, (R, C).
+
+    Within those first rows the mean of the rows so far is taken, so no row sees a later one.
+    """
+    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+    first = np.repeat(starts, lengths)
+    position = np.arange(len(values)) - first
+    known = np.minimum(position + 1, n_rows)
+    baseline = (sums[first + known] - sums[first]) / known[:, None]
+    return np.asarray(values - baseline)
+
+
+def exponential_mean(values: Array, starts: Index, lengths: Index, alpha: float) -> Array:
+    """``m_t = α·x_t + (1 − α)·m_{t−1}`` from ``m_1 = x_1`` in each unit, (R, C)."""
+    from scipy.signal import lfilter
+
+    smoothed = np.empty_like(values)
+    for start, length in zip(starts, lengths, strict=True):
+        block = values[start : start + length]
+        smoothed[start : start + length] = lfilter(
+            [alpha], [1.0, alpha - 1.0], block, axis=0, zi=(1.0 - alpha) * block[:1]
+        )[0]
+    return smoothed

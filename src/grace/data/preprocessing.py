@@ -1,0 +1,248 @@
+"""From a fleet to model inputs: channel choice, conditions, normalisation, causal features."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from grace.data import features as causal
+from grace.data.conditions import OperatingConditions
+from grace.data.errors import DataError
+from grace.data.fleet import Fleet, FleetSchema
+
+__all__ = ["FeatureTable", "Preprocessor", "PreprocessorConfig", "UnseenConditionWarning"]
+
+
+class UnseenConditionWarning(UserWarning):
+    """Rows were taken at an operating condition that training never saw."""
+
+
+class PreprocessorConfig(BaseModel):
+    """What is made of the raw channels.
+
+    Args:
+        sensors: sensor channels used; None takes the dataset's usual choice, or all.
+        use_settings: feed the settings to the model too (normalised over all conditions).
+        n_conditions: operating conditions, ``"auto"`` to discover them, None for the dataset's
+            usual number.
+        epsilon: ε in (x − μ_c)/(σ_c + ε).
+        sigma_floor: a channel whose σ_c is below ``sigma_floor · max(1, |μ_c|)`` counts as
+            constant in that condition and is only centred, not scaled: dividing by a σ that is
+            rounding noise would turn the smallest change into thousands of σ.
+        clip: limit of the normalised values in σ, or None.
+        age: add the time since the unit's first record.
+        age_scale: unit of that feature, in the fleet's unit of time.
+        departure: add each sensor's departure from the mean of the unit's own first rows.
+        departure_rows: how many first rows.
+        ewm_alphas: add an exponentially weighted mean of each sensor, per α in (0, 1].
+        unseen: what to do at an operating condition that training never saw: take the nearest and
+            warn, with the distance in the feature table, or raise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sensors: tuple[str, ...] | None = None
+    use_settings: bool = False
+    n_conditions: int | Literal["auto"] | None = None
+    epsilon: float = Field(1e-8, ge=0)
+    sigma_floor: float = Field(1e-7, ge=0)
+    clip: float | None = Field(None, gt=0)
+    age: bool = False
+    age_scale: float = Field(100.0, gt=0)
+    departure: bool = False
+    departure_rows: int = Field(20, ge=1)
+    ewm_alphas: tuple[float, ...] = ()
+    unseen: Literal["nearest", "error"] = "nearest"
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """Model inputs of every row of a fleet.
+
+    ``rows`` is (R, C) float32, C-contiguous, units end to end; ``starts`` and ``lengths`` (U,)
+    place each unit; ``unit_ids`` (U) names them; ``times`` (R,); ``condition`` (R,) and
+    ``condition_distance`` (R,) tell which operating condition each row was assigned to and how far
+    from it it lies, in training standard deviations.
+    """
+
+    rows: npt.NDArray[np.float32]
+    names: tuple[str, ...]
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    unit_ids: tuple[Any, ...]
+    times: npt.NDArray[np.float64]
+    condition: npt.NDArray[np.int64]
+    condition_distance: npt.NDArray[np.float64]
+
+
+class Preprocessor:
+    """Fitted on training units only; what it learned travels with the model as plain numbers.
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> data = load_dataset("sim")
+        >>> prep = Preprocessor(PreprocessorConfig(age=True), default_sensors=("s2", "s3")).fit(
+        ...     data.train
+        ... )
+        >>> prep.transform(data.test).names
+        ('s2', 's3', 'age')
+    """
+
+    def __init__(
+        self,
+        config: PreprocessorConfig | None = None,
+        *,
+        default_sensors: tuple[str, ...] | None = None,
+        default_conditions: int | Literal["auto"] = "auto",
+        seed: int = 0,
+    ) -> None:
+        config = config or PreprocessorConfig()
+        self.config = config.model_copy(
+            update={
+                "sensors": config.sensors or default_sensors,
+                "n_conditions": config.n_conditions or default_conditions,
+            }
+        )
+        self.seed = seed
+
+    def fit(self, fleet: Fleet) -> Preprocessor:
+        """Learn conditions and statistics from training units.
+
+        Raises:
+            DataError: a chosen sensor is not in the fleet.
+        """
+        self.schema_: FleetSchema = fleet.schema
+        self.sensors_: tuple[str, ...] = self.config.sensors or fleet.schema.sensors
+        self._require(fleet)
+        settings = fleet.values(self.schema_.settings)
+        assert self.config.n_conditions is not None
+        k = self.config.n_conditions if settings.shape[1] else 1
+        self.conditions_ = OperatingConditions(k, seed=self.seed).fit(settings)
+        labels, _ = self.conditions_.assign(settings)
+        values = fleet.values(self.sensors_)
+        k = len(self.conditions_.centers_)
+        self.mean_ = np.empty((k, len(self.sensors_)))
+        self.std_ = np.empty_like(self.mean_)
+        for c in range(k):
+            mine = values[labels == c]
+            self.mean_[c], self.std_[c] = mine.mean(axis=0), mine.std(axis=0)
+        self.settings_mean_ = settings.mean(axis=0)
+        self.settings_std_ = settings.std(axis=0)
+        return self
+
+    @property
+    def constant_(self) -> npt.NDArray[np.bool_]:
+        """Which channel is constant in which condition, (k, C)."""
+        floor = self.config.sigma_floor * np.maximum(1.0, np.abs(self.mean_))
+        return np.asarray(self.std_ <= floor)
+
+    def transform(self, fleet: Fleet) -> FeatureTable:
+        """Model inputs of a fleet with the same columns.
+
+        Raises:
+            DataError: a column is missing; or ``unseen="error"`` and a row lies at an operating
+                condition that training never saw (unit, time and distance are named).
+        """
+        self._require(fleet)
+        settings = fleet.values(self.schema_.settings)
+        labels, distance = self.conditions_.assign(settings)
+        self._check_seen(fleet, labels, distance)
+        cfg, starts, lengths = self.config, fleet.starts(), fleet.lengths()
+        scale = np.where(self.constant_, 1.0, self.std_ + cfg.epsilon)
+        sensors = (fleet.values(self.sensors_) - self.mean_[labels]) / scale[labels]
+        if cfg.clip is not None:
+            sensors = sensors.clip(-cfg.clip, cfg.clip)
+        blocks, names = [sensors], list(self.sensors_)
+        if cfg.use_settings:
+            spread = np.where(self.settings_std_ > 0, self.settings_std_, 1.0)
+            blocks.append((settings - self.settings_mean_) / (spread + cfg.epsilon))
+            names += self.schema_.settings
+        if cfg.departure:
+            blocks.append(causal.departure(sensors, starts, lengths, cfg.departure_rows))
+            names += [f"{s}_departure" for s in self.sensors_]
+        for alpha in cfg.ewm_alphas:
+            blocks.append(causal.exponential_mean(sensors, starts, lengths, alpha))
+            names += [f"{s}_ewm{alpha:g}" for s in self.sensors_]
+        if cfg.age:
+            blocks.append(causal.age(fleet.times(), starts, lengths, cfg.age_scale))
+            names.append("age")
+        return FeatureTable(
+            rows=np.ascontiguousarray(np.concatenate(blocks, axis=1), dtype=np.float32),
+            names=tuple(names),
+            starts=starts,
+            lengths=lengths,
+            unit_ids=tuple(fleet.unit_ids),
+            times=fleet.times(),
+            condition=labels,
+            condition_distance=distance,
+        )
+
+    def _require(self, fleet: Fleet) -> None:
+        missing = [c for c in (*self.schema_.settings, *self.sensors_) if c not in fleet.frame]
+        if missing:
+            raise DataError(
+                f"column {', '.join(map(repr, missing))} is missing; the model was made with "
+                f"settings {list(self.schema_.settings)} and sensors {list(self.sensors_)}.",
+                source=fleet.name,
+                remedy="provide the column, or choose other sensors and train again.",
+            )
+
+    def _check_seen(
+        self, fleet: Fleet, labels: npt.NDArray[np.int64], distance: npt.NDArray[np.float64]
+    ) -> None:
+        unseen = self.conditions_.unseen(labels, distance)
+        if not unseen.any():
+            return
+        worst = int(np.argmax(np.where(unseen, distance, -1.0)))
+        row = fleet.frame.row(worst, named=True)
+        place = {s: row[s] for s in self.schema_.settings}
+        problem = (
+            f"{int(unseen.sum())} of {len(unseen)} rows lie at an operating condition training "
+            f"never saw; the farthest is unit {row[self.schema_.unit]}, {self.schema_.time} "
+            f"{row[self.schema_.time]} at {place}, {distance[worst]:.3g} training standard "
+            "deviations from the nearest known condition."
+        )
+        if self.config.unseen == "error":
+            raise DataError(
+                problem,
+                source=fleet.name,
+                remedy="train on units that ran at this condition, or set unseen='nearest'.",
+            )
+        warnings.warn(
+            f"{fleet.name}: {problem} The nearest known condition is used.",
+            UnseenConditionWarning,
+            stacklevel=3,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Configuration and learned state as plain numbers and strings."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "seed": self.seed,
+            "schema": self.schema_.model_dump(mode="json"),
+            "sensors": list(self.sensors_),
+            "conditions": self.conditions_.to_dict(),
+            "mean": self.mean_.tolist(),
+            "std": self.std_.tolist(),
+            "settings_mean": self.settings_mean_.tolist(),
+            "settings_std": self.settings_std_.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Preprocessor:
+        """The inverse of :meth:`to_dict`: transforms to the same bits."""
+        self = cls(PreprocessorConfig.model_validate(state["config"]), seed=state["seed"])
+        self.schema_ = FleetSchema.model_validate(state["schema"])
+        self.sensors_ = tuple(state["sensors"])
+        self.conditions_ = OperatingConditions.from_dict(state["conditions"])
+        shape = (len(state["mean"]), len(self.sensors_))
+        self.mean_ = np.asarray(state["mean"], dtype=np.float64).reshape(shape)
+        self.std_ = np.asarray(state["std"], dtype=np.float64).reshape(shape)
+        self.settings_mean_ = np.asarray(state["settings_mean"], dtype=np.float64)
+        self.settings_std_ = np.asarray(state["settings_std"], dtype=np.float64)
+        return self

@@ -1,0 +1,164 @@
+"""The datasets grace knows by name, and one way to load each of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from grace.data.cmapss import CMAPSS_SUBSETS, read_cmapss
+from grace.data.download import find_data_root, locate_cmapss
+from grace.data.errors import DataError
+from grace.data.fleet import Dataset
+
+__all__ = ["READERS", "DatasetInfo", "Reader", "list_datasets", "load_dataset"]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A dataset as a listing shows it, without reading it.
+
+    ``train_rows`` and ``test_rows`` are None where they depend on options or on chance; ``found``
+    is the folder or archive that holds it, ``"built in"``, or None if it has to be downloaded.
+    """
+
+    name: str
+    train_units: int
+    test_units: int
+    train_rows: int | None
+    test_rows: int | None
+    n_conditions: int
+    fault_modes: tuple[str, ...]
+    description: str
+    found: str | None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How to read one dataset and what to say of it.
+
+    ``read(root, **options)`` gives the dataset; ``info(root)`` describes it and tells whether it is
+    there. ``root`` is a data root, or None to search the usual places. ``needs_files`` is False
+    for what is made on the spot.
+    """
+
+    read: Callable[..., Dataset]
+    info: Callable[[Path | None], DatasetInfo]
+    needs_files: bool = True
+
+
+def _read_cmapss(subset: str, root: Path | None, **options: Any) -> Dataset:
+    if options:
+        raise TypeError(f"{subset} takes no options, but got {', '.join(options)}")
+    return read_cmapss(find_data_root(root), subset)
+
+
+def _cmapss_info(subset: str, root: Path | None) -> DatasetInfo:
+    size = CMAPSS_SUBSETS[subset]
+    found = None
+    try:
+        files = locate_cmapss(find_data_root(root))
+        if files and all(f"{p}_{subset}.txt" in files.members for p in ("train", "test", "RUL")):
+            found = files.where
+    except DataError:
+        pass  # nowhere, or a damaged archive: loading it will tell which
+    conditions = "1 operating condition" if size.n_conditions == 1 else "6 operating conditions"
+    return DatasetInfo(
+        name=subset,
+        train_units=size.train_units,
+        test_units=size.test_units,
+        train_rows=size.train_rows,
+        test_rows=size.test_rows,
+        n_conditions=size.n_conditions,
+        fault_modes=size.fault_modes,
+        description=f"NASA C-MAPSS, simulated turbofan engines, {conditions}.",
+        found=found,
+    )
+
+
+def _read_simulation(root: Path | None, **options: Any) -> Dataset:
+    # Imported here: who reads real data need not load the simulation.
+    from grace.data.simulation import SimulationConfig, simulate_dataset
+
+    seed = options.pop("seed", 0)
+    config = options.pop("config", None)
+    if config is not None and options:
+        raise TypeError(f"give either config or single fields, not both: {', '.join(options)}")
+    return simulate_dataset(config or SimulationConfig(**options), seed=seed)
+
+
+def _simulation_info(root: Path | None) -> DatasetInfo:
+    from grace.data.simulation import SimulationConfig
+
+    config = SimulationConfig()
+    return DatasetInfo(
+        name="sim",
+        train_units=config.n_train,
+        test_units=config.n_test,
+        train_rows=None,
+        test_rows=None,
+        n_conditions=config.n_conditions,
+        fault_modes=("HPC degradation", "fan degradation")[: config.n_faults],
+        description="Built-in simulated turbofan fleet in the C-MAPSS layout; needs no download.",
+        found="built in",
+    )
+
+
+READERS: dict[str, Reader] = {
+    **{
+        name: Reader(partial(_read_cmapss, name), partial(_cmapss_info, name))
+        for name in CMAPSS_SUBSETS
+    },
+    "sim": Reader(_read_simulation, _simulation_info, needs_files=False),
+}
+
+
+def load_dataset(name: str, *, root: Path | str | None = None, **options: Any) -> Dataset:
+    """Load a dataset by name.
+
+    Args:
+        name: ``"FD001"`` to ``"FD004"`` or ``"sim"``; case does not matter.
+        root: data root, e.g. the folder that holds ``CMAPSSData/``; None searches the places of
+            :func:`~grace.data.download.find_data_root`. Not used by ``"sim"``.
+        **options: what the reader takes. ``"sim"``: ``seed``, and either ``config`` or single
+            fields of :class:`~grace.data.simulation.SimulationConfig`. C-MAPSS: none.
+
+    Raises:
+        DataError: no dataset of this name (the message suggests one), files missing or broken.
+        TypeError: an option the reader does not take.
+
+    Example:
+        >>> dataset = load_dataset("sim", seed=1, n_train=5, n_test=3)
+        >>> dataset.train.n_units, dataset.test.n_units
+        (5, 3)
+        >>> load_dataset("FD01")
+        Traceback (most recent call last):
+        grace.data.errors.DataError: there is no dataset 'FD01'; did you mean FD001? \
+Remedy: choose of FD001, FD002, FD003, FD004, sim.
+    """
+    by_fold = {known.casefold(): known for known in READERS}
+    known = by_fold.get(name.casefold())
+    if known is None:
+        close = difflib.get_close_matches(name.casefold(), by_fold, n=1)
+        hint = f"; did you mean {by_fold[close[0]]}?" if close else "."
+        raise DataError(
+            f"there is no dataset {name!r}{hint}", remedy=f"choose of {', '.join(READERS)}."
+        )
+    return READERS[known].read(None if root is None else Path(root), **options)
+
+
+def list_datasets(root: Path | str | None = None) -> list[DatasetInfo]:
+    """Every known dataset with its size and where it was found, without reading any.
+
+    Args:
+        root: where to look, as for :func:`load_dataset`.
+
+    Example:
+        >>> [(d.name, d.train_units, d.n_conditions) for d in list_datasets()][:2]
+        [('FD001', 100, 1), ('FD002', 260, 6)]
+    """
+    where = None if root is None else Path(root)
+    return [reader.info(where) for reader in READERS.values()]

@@ -1,0 +1,300 @@
+"""What a frame must fulfil to become a fleet, and what is legal but deserves a look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from grace.data.errors import DataError
+from grace.data.fleet import Fleet, FleetSchema
+
+__all__ = ["Finding", "check_frame", "check_units", "inspect"]
+
+_MAX_CONDITIONS = 20  # more groups of settings than this are a continuum, not conditions
+_TEXT = (pl.String, pl.Categorical, pl.Enum)
+
+
+def check_frame(frame: pl.DataFrame, schema: FleetSchema, *, source: object) -> pl.DataFrame:
+    """Check the rows of a fleet and bring them into their one form.
+
+    Args:
+        frame: rows in any order, with at least the columns of ``schema``. Text columns are read as
+            numbers where every cell is one; units may be whole numbers or text.
+        schema: the meaning of the columns.
+        source: file, folder or name for messages.
+
+    Returns:
+        The columns unit, time, settings, sensors in this order; rows sorted by unit (in order of
+        first appearance) and time; time Int64 or Float64, channels Float64.
+
+    Raises:
+        DataError: no rows; a column is missing; a cell is empty, not a number, NaN or infinite;
+            times are dates; a time is given twice for one unit. Rows are counted from 0.
+
+    Example:
+        >>> import polars as pl
+        >>> from grace.data import FleetSchema
+        >>> raw = pl.DataFrame({"day": [2, 1, 1], "unit": ["b", "b", "a"], "temp": ["5", "4", "3"]})
+        >>> check_frame(raw, FleetSchema(time="day", sensors=("temp",)), source="demo").rows()
+        [('b', 1, 4.0), ('b', 2, 5.0), ('a', 1, 3.0)]
+    """
+    names = [schema.unit, schema.time, *schema.channels]
+    missing = [n for n in names if n not in frame.columns]
+    if missing:
+        problem = f"column {missing[0]!r} is missing"
+        problem += f" (and {', '.join(missing[1:])})" if missing[1:] else ""
+        problem += f"; found {', '.join(frame.columns) or 'no columns'}."
+        remedy = "rename the column or name it in the schema."
+        raise DataError(problem, source=source, remedy=remedy)
+    if frame.is_empty():
+        remedy = "check the file or the filter before it."
+        raise DataError("there are no rows.", source=source, remedy=remedy)
+    raw = frame.select(names)
+    unit = _unit_column(raw, schema, source)
+    time = _number_column(raw, schema.time, schema, source)
+    channels = [_number_column(raw, c, schema, source).cast(pl.Float64) for c in schema.channels]
+    # Sorted outside the frame: no helper column can then clash with a channel's name.
+    keys = pl.DataFrame({"unit": unit, "time": time}).with_row_index()
+    rank = keys.select(pl.arg_sort_by(pl.col("index").first().over("unit"), "time")).to_series()
+    twice = keys.select("unit", "time")[rank].is_duplicated()
+    if twice.any():
+        first = rank[int(twice.arg_true()[0])]
+        rows = ((unit == unit[first]) & (time == time[first])).arg_true().to_list()
+        problem = f"unit {unit[first]} has two rows at {schema.time} {time[first]}"
+        problem += f" (rows {rows[0]} and {rows[1]})."
+        remedy = f"keep one row per unit and {schema.time}, or average them."
+        raise DataError(problem, source=source, remedy=remedy)
+    return raw.with_columns(unit, time, *channels)[rank]
+
+
+def _place(raw: pl.DataFrame, bad: pl.Series, column: str, schema: FleetSchema) -> tuple[str, int]:
+    """The first bad cell in words (column, row, unit, time), and its row."""
+    row = int(bad.arg_true()[0])
+    known = [f"{c} {raw[row, c]}" for c in (schema.unit, schema.time) if c != column]
+    return f"column {column!r}, row {row} ({', '.join(known)})", row
+
+
+def _unit_column(raw: pl.DataFrame, schema: FleetSchema, source: object) -> pl.Series:
+    column = raw.get_column(schema.unit)
+    if column.null_count():
+        problem = f"{_place(raw, column.is_null(), schema.unit, schema)[0]} is empty."
+        remedy = "give every row the unit it belongs to, or drop it."
+        raise DataError(problem, source=source, remedy=remedy)
+    if column.dtype in _TEXT:
+        return column.cast(pl.String)
+    # 1.0, 2.0 is what pandas makes of whole numbers.
+    whole = column.dtype.is_float() and column.is_finite().all() and (column % 1 == 0).all()
+    if column.dtype.is_integer() or whole:
+        return column.cast(pl.Int64)
+    problem = f"column {schema.unit!r} of units is {column.dtype}, for example {column[0]!r}."
+    remedy = "units are named by whole numbers or text; cast the column."
+    raise DataError(problem, source=source, remedy=remedy)
+
+
+def _number_column(raw: pl.DataFrame, name: str, schema: FleetSchema, source: object) -> pl.Series:
+    """The named column without null, NaN or infinity, as Int64 (integers) or Float64."""
+    column = raw.get_column(name)
+    if column.dtype.is_temporal():
+        problem = f"column {name!r} holds dates or times ({column.dtype})."
+        remedy = "convert it to numbers, e.g. hours since the unit's first row; name the time_unit."
+        raise DataError(problem, source=source, remedy=remedy)
+    if column.null_count():
+        problem = f"{_place(raw, column.is_null(), name, schema)[0]} is empty."
+        remedy = "fill the gap (for example with the unit's last value) or drop the row."
+        raise DataError(problem, source=source, remedy=remedy)
+    if column.dtype in _TEXT:
+        text = column.cast(pl.String).str.strip_chars()
+        number = text.cast(pl.Int64, strict=False)
+        number = text.cast(pl.Float64, strict=False) if number.null_count() else number
+        if number.null_count():
+            place, row = _place(raw, number.is_null(), name, schema)
+            problem = f"{place} is not a number: {column[row]!r}."
+            remedy = "correct the cell, or leave the column out of the schema."
+            raise DataError(problem, source=source, remedy=remedy)
+    elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
+        number = column.cast(pl.Int64 if column.dtype.is_integer() else pl.Float64)
+    else:
+        problem = f"column {name!r} is not numeric but {column.dtype}."
+        remedy = "cast it to numbers, or leave it out of the schema."
+        raise DataError(problem, source=source, remedy=remedy)
+    if not number.is_finite().all():
+        place, row = _place(raw, ~number.is_finite(), name, schema)
+        remedy = "replace it (for example by the unit's last value) or drop the row."
+        raise DataError(f"{place} is not finite: {number[row]}.", source=source, remedy=remedy)
+    return number
+
+
+def check_units(
+    units: pl.DataFrame, order: pl.Series, *, named: Sequence[Any] | None = None, source: object
+) -> None:
+    """Check the table of fates against the units that have rows.
+
+    Args:
+        units: table with the columns ``unit`` and ``rul_at_end``.
+        order: the units that have rows, each once.
+        named: the units whose fate the user gave, if that is not ``units["unit"]``.
+        source: file, folder or name for messages.
+
+    Raises:
+        DataError: a column is missing, a unit is named twice, has no rows, is missing from the
+            table, or its life left is negative or not a finite number.
+    """
+    for column in ("unit", "rul_at_end"):
+        if column not in units.columns:
+            problem = f"the table of units has no column {column!r}."
+            remedy = "give it the columns 'unit' and 'rul_at_end' (empty: not known)."
+            raise DataError(problem, source=source, remedy=remedy)
+    table, present = units.get_column("unit").to_list(), order.to_list()
+    named = table if named is None else named
+    twice = [u for u in named if named.count(u) > 1] if len(set(named)) < len(named) else []
+    if twice:
+        problem = f"unit {twice[0]!r} is named twice in the table of units."
+        raise DataError(problem, source=source, remedy="keep one line per unit.")
+    strange = [u for u in named if u not in set(present)]
+    if strange:
+        alike = [p for p in present if str(p) == str(strange[0])]
+        problem = f"unit {strange[0]!r} is in the table of units but has no rows"
+        problem += f" (the rows call it {alike[0]!r})." if alike else "."
+        remedy = "use the same identifiers in both." if alike else "add its rows or leave it out."
+        raise DataError(problem, source=source, remedy=remedy)
+    absent = [u for u in present if u not in set(table)]
+    if absent:
+        problem = f"unit {absent[0]!r} has rows but is missing from the table of units"
+        problem += f" ({len(absent)} units are)." if absent[1:] else "."
+        remedy = "add it; leave rul_at_end empty if its life left is not known."
+        raise DataError(problem, source=source, remedy=remedy)
+    left = units.get_column("rul_at_end")
+    if not (left.dtype.is_numeric() or left.dtype == pl.Null):
+        problem = f"column 'rul_at_end' of the table of units is not numeric but {left.dtype}."
+        remedy = "cast it to numbers, empty where the life left is not known."
+        raise DataError(problem, source=source, remedy=remedy)
+    for unit, value in zip(table, left.to_list(), strict=True):
+        if value is not None and not 0.0 <= value < math.inf:  # false for NaN as well
+            problem = f"rul_at_end of unit {unit} is {value}."
+            remedy = "life left is zero or more; use None (an empty cell) where it is not known."
+            raise DataError(problem, source=source, remedy=remedy)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a fleet that is legal but may surprise, and the units or columns concerned.
+
+    ``kind``: gap, late_start, constant, constant_in_condition, short or duplicate_rows.
+    """
+
+    kind: str
+    severity: Literal["note", "warning"]
+    message: str
+    remedy: str
+    units: tuple[Any, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+def inspect(fleet: Fleet, *, window: int = 30) -> list[Finding]:
+    """Look for what is legal but suspicious; at most one finding per kind, warnings first.
+
+    Units with fewer than ``window`` rows are reported as short.
+
+    Example:
+        >>> import polars as pl
+        >>> from grace.data import Fleet, FleetSchema
+        >>> rows = pl.DataFrame({"unit": [1] * 4, "cycle": [1, 2, 3, 7], "temp": [1.0, 2, 3, 5]})
+        >>> finding, = inspect(Fleet.from_frame(rows, FleetSchema(sensors=("temp",))), window=3)
+        >>> finding.kind, finding.units, finding.message
+        ('gap', (1,), 'gaps: 1 in 1 of 1 units; first: unit 1, from cycle 3 to 7 (usual step 1).')
+    """
+    parts = (_timing(fleet), _constants(fleet), _rows(fleet, window)) if fleet.n_units else ()
+    found = [finding for part in parts for finding in part]
+    return sorted(found, key=lambda f: f.severity != "warning")
+
+
+def _timing(fleet: Fleet) -> list[Finding]:
+    """Gaps, and units that do not start at 1."""
+    found: list[Finding] = []
+    times, starts, ids, name = fleet.times(), fleet.starts(), fleet.unit_ids, fleet.schema.time
+    step = np.diff(times)
+    inside = np.ones(step.size, dtype=bool)
+    inside[starts[1:] - 1] = False  # steps from one unit to the next are none
+    usual = float(np.median(step[inside])) if inside.any() else 1.0
+    jumps = np.flatnonzero(inside & (step > 1.5 * usual))
+    if jumps.size:
+        units = tuple(ids[i] for i in np.unique(np.searchsorted(starts, jumps, side="right") - 1))
+        at = int(jumps[0])
+        message = f"gaps: {jumps.size} in {len(units)} of {fleet.n_units} units; first: unit "
+        message += f"{units[0]}, from {name} {times[at]:g} to {times[at + 1]:g} "
+        message += f"(usual step {usual:g})."
+        remedy = "windows count rows, not time: resample to an even step if the gaps are long."
+        found.append(Finding("gap", "warning", message, remedy, units))
+    first = times[starts]
+    if fleet.frame.schema[name].is_integer() and (first != 1).any():
+        units = tuple(u for u, t in zip(ids, first, strict=True) if t != 1)
+        alike = bool((first == first[0]).all())
+        message = f"{len(units)} of {fleet.n_units} units do not start at {name} 1; first: unit "
+        message += f"{units[0]}, at {first[first != 1][0]:g}{', as all do' if alike else ''}."
+        remedy = "age counts from a unit's first row: check whether earlier rows are missing."
+        severity: Literal["note", "warning"] = "note" if alike else "warning"
+        found.append(Finding("late_start", severity, message, remedy, units))
+    return found
+
+
+def _constants(fleet: Fleet) -> list[Finding]:
+    """Channels that never change, or only with the operating condition."""
+    found: list[Finding] = []
+    channels, n = fleet.schema.channels, len(fleet.schema.settings)
+    values = fleet.values(channels)
+    flat = np.ptp(values, axis=0) == 0.0
+    if flat.any():
+        columns = tuple(c for c, hit in zip(channels, flat, strict=True) if hit)
+        message = f"channels that never change: {', '.join(columns)}."
+        remedy = "leave them out of the inputs."
+        found.append(Finding("constant", "note", message, remedy, columns=columns))
+    group = _conditions(values[:, :n])
+    n_groups = int(group.max()) + 1
+    if 1 < n_groups <= _MAX_CONDITIONS:
+        still = ~flat
+        for g in range(n_groups):
+            still &= np.ptp(values[group == g], axis=0) == 0.0
+        columns = tuple(c for c, hit in zip(channels[n:], still[n:], strict=True) if hit)
+        if columns:
+            message = f"channels constant in each of {n_groups} conditions: {', '.join(columns)}."
+            remedy = "leave them out: normalised per condition they are a division by zero."
+            found.append(Finding("constant_in_condition", "note", message, remedy, (), columns))
+    return found
+
+
+def _conditions(settings: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Group of each row. Settings carry noise: a group is a cell of 1 % of each range."""
+    if not settings.shape[1]:
+        return np.zeros(len(settings), dtype=np.int64)
+    span = np.ptp(settings, axis=0)
+    grid = np.round((settings - settings.min(axis=0)) / np.where(span > 0, span, 1.0), 2)
+    return np.unique(grid, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _rows(fleet: Fleet, window: int) -> list[Finding]:
+    """Units shorter than a window, and rows that occur in several units."""
+    found: list[Finding] = []
+    lengths, schema, ids = fleet.lengths(), fleet.schema, fleet.unit_ids
+    if (lengths < window).any():
+        units = tuple(u for u, k in zip(ids, lengths, strict=True) if k < window)
+        message = f"{len(units)} of {fleet.n_units} units have fewer than {window} rows "
+        message += f"(shortest: {lengths.min()})."
+        remedy = "nothing to do, they are padded on the left and not dropped; or use less history."
+        found.append(Finding("short", "note", message, remedy, units))
+    # Times are unique within a unit, so equal rows always belong to different units.
+    twice = fleet.frame.select(schema.time, *schema.channels).is_duplicated().to_numpy()
+    if twice.any():
+        share = np.add.reduceat(twice.astype(np.int64), fleet.starts()) / lengths
+        units = tuple(u for u, s in zip(ids, share, strict=True) if s > 0)
+        message = f"{int(twice.sum())} rows occur in more than one unit; {len(units)} units share "
+        message += f"rows, the first is unit {units[0]}."
+        remedy = "look for a machine recorded under two names: it leaks from one split to another."
+        severity: Literal["note", "warning"] = "warning" if (share >= 0.5).any() else "note"
+        found.append(Finding("duplicate_rows", severity, message, remedy, units))
+    return found

@@ -1,0 +1,279 @@
+"""Point metrics of remaining useful life and of the health state, on plain arrays.
+
+The error is ``d = y_pred - y_true`` throughout: positive means *late* (the machine is believed to
+live longer than it does), negative means early. All values are in the unit of time of the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+__all__ = [
+    "ZONE_EDGES",
+    "ZoneError",
+    "bias",
+    "confusion_matrix",
+    "error_by_zone",
+    "health_accuracy",
+    "health_from_rul",
+    "health_macro_f1",
+    "late_share",
+    "mae",
+    "nasa_mean",
+    "nasa_score",
+    "rmse",
+]
+
+Array = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.int64]
+# JSON knows no infinity: it is written as a string, which pydantic reads back as the number.
+JsonFloat = Annotated[
+    float, PlainSerializer(lambda x: x if np.isfinite(x) else str(x), when_used="json")
+]
+ZONE_EDGES = (0.0, 20.0, 50.0, 80.0, 125.0)
+
+
+def as_vector(values: npt.ArrayLike, name: str) -> Array:
+    """Flatten (B,) or (B, 1) to a float64 vector (B,).
+
+    Raises:
+        ValueError: another shape, no entry, or a NaN or infinite entry.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
+        raise ValueError(f"{name} must have shape (B,) or (B, 1), got {array.shape}")
+    array = array.reshape(-1)
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: there is nothing to judge")
+    if not np.isfinite(array).all():
+        where = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(f"{name} must be finite, but {name}[{where}] is {array[where]}")
+    return array
+
+
+def errors(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> Array:
+    """Prediction minus truth, (B,).
+
+    Both arguments may be (B,) or (B, 1); they are flattened first, so that no (B, B) matrix can
+    come about by broadcasting.
+
+    Raises:
+        ValueError: sizes differ, or an argument is empty, not finite or of another shape.
+    """
+    true, pred = as_vector(y_true, "y_true"), as_vector(y_pred, "y_pred")
+    if true.size != pred.size:
+        raise ValueError(f"y_true has {true.size} entries and y_pred has {pred.size}")
+    return pred - true
+
+
+def nasa_terms(d: npt.ArrayLike) -> Array:
+    """The NASA score of each error, same shape: exp(-d/13)-1 if d < 0, exp(d/10)-1 if d >= 0.
+
+    Nothing is clipped: an error beyond 7097 late (9227 early) has a score larger than any float
+    and is reported as ``inf``, without a warning.
+    """
+    d = np.asarray(d, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.expm1(np.where(d < 0, -d / 13.0, d / 10.0)))
+
+
+class UnitMetric(NamedTuple):
+    """A metric that is a function of a sum over rows and of the number of rows.
+
+    ``term`` maps errors (B,) to terms (B,); ``combine`` maps sums and counts of any common shape
+    to values. Because sums over engines add up, such a metric is resampled by engine at the price
+    of one sum per engine, however many rows an engine has.
+    """
+
+    term: Callable[[Array], Array]
+    combine: Callable[[Any, Any], Any]
+
+
+def _mean(total: Any, n: Any) -> Any:
+    return total / n
+
+
+UNIT_METRICS: dict[str, UnitMetric] = {
+    "rmse": UnitMetric(np.square, lambda total, n: np.sqrt(total / n)),
+    "mae": UnitMetric(np.abs, _mean),
+    "bias": UnitMetric(lambda d: d, _mean),
+    "nasa_sum": UnitMetric(nasa_terms, lambda total, n: total),
+    "nasa_mean": UnitMetric(nasa_terms, _mean),
+    "late_share": UnitMetric(lambda d: (d > 0).astype(np.float64), _mean),
+}
+
+
+def _value(name: str, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+    d = errors(y_true, y_pred)
+    metric = UNIT_METRICS[name]
+    return float(metric.combine(metric.term(d).sum(), d.size))
+
+
+def rmse(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+    """Root mean squared error over all entries at once (never a mean over batches).
+
+    Args:
+        y_true: true RUL, (B,) or (B, 1).
+        y_pred: predicted RUL, (B,) or (B, 1).
+
+    Raises:
+        ValueError: sizes differ, or an argument is empty, not finite or of another shape.
+    """
+    return _value("rmse", y_true, y_pred)
+
+
+def mae(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+    """Mean absolute error; arguments and errors as in :func:`rmse`."""
+    return _value("mae", y_true, y_pred)
+
+
+def bias(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+    """Mean error, positive if late on average; arguments and errors as in :func:`rmse`."""
+    return _value("bias", y_true, y_pred)
+
+
+def nasa_score(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+    """Sum of the asymmetric PHM08 score: exp(-d/13)-1 if d < 0, exp(d/10)-1 if d >= 0.
+
+    Source: Saxena, Goebel, Simon, Eklund, *Damage propagation modeling for aircraft engine
+    run-to-failure simulation*, PHM 2008. The constants 13 and 10 are in cycles, and the sum grows
+    with the number of entries: compare it only over the same engines. ``inf`` if it exceeds the
+    largest float (see :func:`nasa_terms`). Arguments and errors as in :func:`rmse`.
+    """
+    return _value("nasa_sum", y_true, y_pred)
+
+
+def nasa_mean(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+    """:func:`nasa_score` divided by the number of entries; arguments as in :func:`rmse`."""
+    return _value("nasa_mean", y_true, y_pred)
+
+
+def late_share(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+    """Share of entries with d > 0, in [0, 1]; arguments and errors as in :func:`rmse`."""
+    return _value("late_share", y_true, y_pred)
+
+
+def health_from_rul(rul: npt.ArrayLike, thresholds: Sequence[float] = (80.0, 30.0)) -> Classes:
+    """Health classes of RUL values: 0 above the first threshold, then one more per threshold.
+
+    A value equal to a threshold belongs to the worse class (30 is critical).
+
+    Args:
+        rul: RUL, (B,) or (B, 1).
+        thresholds: descending.
+
+    Returns:
+        Classes in 0..len(thresholds), (B,) int64.
+
+    Raises:
+        ValueError: the thresholds do not descend, or ``rul`` is not a finite vector.
+    """
+    limits = np.asarray(thresholds, dtype=np.float64)
+    if limits.ndim != 1 or limits.size == 0 or (np.diff(limits) >= 0).any():
+        raise ValueError(f"thresholds must descend, got {tuple(thresholds)}")
+    below = as_vector(rul, "rul")[:, None] <= limits[None, :]
+    return np.asarray(below.sum(axis=1), dtype=np.int64)
+
+
+def confusion_matrix(
+    y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: int | None = None
+) -> npt.NDArray[np.int64]:
+    """Counts of true class (row) against predicted class (column), (C, C).
+
+    Args:
+        y_true: class indices, (B,) or (B, 1).
+        y_pred: class indices, (B,) or (B, 1).
+        n_classes: C; one more than the largest index if not given.
+
+    Raises:
+        ValueError: sizes differ, or an index is not an integer in 0..C-1.
+    """
+    true, pred = as_vector(y_true, "y_true"), as_vector(y_pred, "y_pred")
+    if true.size != pred.size:
+        raise ValueError(f"y_true has {true.size} entries and y_pred has {pred.size}")
+    size = int(max(true.max(), pred.max())) + 1 if n_classes is None else n_classes
+    for name, values in (("y_true", true), ("y_pred", pred)):
+        if (values != np.floor(values)).any() or values.min() < 0 or values.max() >= size:
+            raise ValueError(f"{name} must hold class indices 0..{size - 1}")
+    flat = true.astype(np.int64) * size + pred.astype(np.int64)
+    return np.bincount(flat, minlength=size * size).reshape(size, size).astype(np.int64)
+
+
+def health_accuracy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+    """Share of right classes; arguments and errors as in :func:`confusion_matrix`."""
+    matrix = confusion_matrix(y_true, y_pred)
+    return float(np.trace(matrix) / matrix.sum())
+
+
+def health_macro_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
+    """Unweighted mean of the F1 values of the classes.
+
+    A class that is neither true nor predicted anywhere is left out (as scikit-learn does); one
+    that is true but never hit counts 0. Arguments and errors as in :func:`confusion_matrix`.
+    """
+    matrix = confusion_matrix(y_true, y_pred)
+    support = matrix.sum(axis=0) + matrix.sum(axis=1)
+    seen = support > 0
+    return float(np.mean(2.0 * np.diag(matrix)[seen] / support[seen]))
+
+
+class ZoneError(BaseModel):
+    """Errors of the entries whose true RUL lies in one zone; values are None if there are none.
+
+    ``upper`` is None for the last zone, which is open upwards.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    zone: str
+    lower: float
+    upper: float | None
+    n: int
+    rmse: float | None
+    bias: float | None
+    mae: float | None
+    late_share: float | None
+
+
+def error_by_zone(
+    y_true: npt.ArrayLike, y_pred: npt.ArrayLike, edges: Sequence[float] = ZONE_EDGES
+) -> list[ZoneError]:
+    """Error by zone of true RUL, from the end of life upwards.
+
+    Edges (0, 20, 50, 80, 125) give the zones [0, 20], (20, 50], (50, 80], (80, 125) and
+    [125, ∞): the last edge is the label cap, and what lies at the cap is a zone of its own. Every
+    entry is in exactly one zone, so Σ n·rmse² over zones is the sum of squares over all.
+
+    Raises:
+        ValueError: edges do not ascend, a true RUL is below the first, or as in :func:`rmse`.
+    """
+    bounds = np.asarray(edges, dtype=np.float64)
+    if bounds.ndim != 1 or bounds.size < 2 or (np.diff(bounds) <= 0).any():
+        raise ValueError(f"edges must ascend and be at least two, got {tuple(edges)}")
+    d, true = errors(y_true, y_pred), as_vector(y_true, "y_true")
+    if true.min() < bounds[0]:
+        raise ValueError(f"y_true has {true.min():g}, below the first edge {bounds[0]:g}")
+    index = np.searchsorted(bounds[1:-1], true, side="left")
+    index[true >= bounds[-1]] = bounds.size - 1
+    rows = []
+    for k, lower in enumerate(bounds):
+        upper = None if k == bounds.size - 1 else float(bounds[k + 1])
+        if upper is None:
+            zone = f"≥ {lower:g}"
+        else:
+            zone = f"{'[' if k == 0 else '('}{lower:g}, {upper:g}"
+            zone += ")" if k == bounds.size - 2 else "]"
+        part = d[index == k]
+        values = {
+            name: float(UNIT_METRICS[name].combine(UNIT_METRICS[name].term(part).sum(), part.size))
+            if part.size
+            else None
+            for name in ("rmse", "bias", "mae", "late_share")
+        }
+        rows.append(ZoneError(zone=zone, lower=float(lower), upper=upper, n=part.size, **values))
+    return rows

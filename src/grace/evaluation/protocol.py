@@ -1,0 +1,103 @@
+"""Under which rules a figure was made. No figure leaves this package without it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["MARK_TEST_SELECTED", "Protocol"]
+
+MARK_TEST_SELECTED = "test-selected, optimistic"
+
+
+def _engines(n: int | None) -> str:
+    if n is None:
+        return "an unstated number of engines"
+    return f"{n} engine{'' if n == 1 else 's'}"
+
+
+class Protocol(BaseModel):
+    """Split, labels, selection, seeds and unit of time of a result.
+
+    Args:
+        dataset: name of the data, e.g. "FD002".
+        select_on: the engines on which the checkpoint was chosen; "validation": held-out training
+            engines, the test set was read once; "test": the published habit, optimistic.
+        label_cap: labels are min(RUL, cap), in ``time_unit``; None: no cap.
+        health_thresholds: RUL limits between health classes, descending, in ``time_unit``.
+        time_unit: what RUL counts.
+        prediction: which prediction of a test engine the primary figures judge.
+        n_train: engines trained on.
+        n_validation: engines held out of the training set, 0 if none.
+        n_test: engines judged.
+        validation_fraction: share of the training engines that was asked to be held out.
+        seeds: training seeds behind the figure; several mean an ensemble or a mean.
+
+    Example:
+        >>> Protocol(dataset="FD001", n_train=85, n_validation=15, n_test=100, seeds=(42,)).mark
+        ''
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    select_on: Literal["validation", "test"] = "validation"
+    label_cap: float | None = Field(default=125.0, gt=0)
+    health_thresholds: tuple[float, ...] = (80.0, 30.0)
+    time_unit: str = "cycles"
+    prediction: str = "last cycle of each test engine"
+    n_train: int | None = Field(default=None, ge=0)
+    n_validation: int | None = Field(default=None, ge=0)
+    n_test: int | None = Field(default=None, ge=0)
+    validation_fraction: float | None = Field(default=None, ge=0, lt=1)
+    seeds: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Protocol:
+        limits = self.health_thresholds
+        if not limits or any(a <= b for a, b in pairwise(limits)):
+            raise ValueError(f"health_thresholds must descend, got {limits}")
+        if self.select_on == "validation" and self.n_validation == 0:
+            raise ValueError("select_on='validation' needs validation engines, n_validation is 0")
+        return self
+
+    @property
+    def mark(self) -> str:
+        """What every figure made under this protocol must be marked with; "" if nothing."""
+        return MARK_TEST_SELECTED if self.select_on == "test" else ""
+
+    def sentence(self) -> str:
+        """The protocol in plain words, for the line under a table."""
+        cap = (
+            "labels not capped"
+            if self.label_cap is None
+            else f"labels capped at {self.label_cap:g} {self.time_unit}"
+        )
+        if self.select_on == "test":
+            chosen = "checkpoint chosen on the test engines themselves"
+        else:
+            share = (
+                ""
+                if self.validation_fraction is None
+                else f" ({self.validation_fraction:.0%} of the training engines)"
+            )
+            held = (
+                "held-out training engines"
+                if self.n_validation is None
+                else f"{_engines(self.n_validation)} held out of the training set"
+            )
+            chosen = f"checkpoint chosen on {held}{share}, test set read once"
+        seeds = (
+            "seed not stated"
+            if not self.seeds
+            else f"seed{'' if len(self.seeds) == 1 else 's'} {', '.join(map(str, self.seeds))}"
+        )
+        limits = " and ".join(f"{t:g}" for t in self.health_thresholds)
+        text = (
+            f"{self.dataset}: {self.prediction}, {_engines(self.n_test)} judged; trained on "
+            f"{_engines(self.n_train)}; {chosen}; {cap}; health classes split at {limits} "
+            f"{self.time_unit}; {seeds}."
+        )
+        return f"{text} ({self.mark})" if self.mark else text

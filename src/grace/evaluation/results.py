@@ -1,0 +1,173 @@
+"""The outcome of an evaluation as value objects that survive JSON unchanged."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from grace.evaluation.bootstrap import Interval
+from grace.evaluation.fleet_prognostics import PrognosticsSummary
+from grace.evaluation.metrics import JsonFloat, ZoneError
+from grace.evaluation.plausibility import Flag
+from grace.evaluation.protocol import Protocol
+
+__all__ = [
+    "Evaluation",
+    "HealthSet",
+    "Judged",
+    "LabelPair",
+    "MetricSet",
+    "OptimismGap",
+]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricSet(_Value):
+    """RUL errors over ``n`` rows of ``n_units`` engines; ``bias`` > 0 and ``late_share`` are late.
+
+    ``intervals`` holds "rmse", "mae", "nasa_mean" and "nasa_sum" over engines; it is empty with
+    fewer than two engines and lacks a figure that overflowed to infinity.
+    """
+
+    n: int
+    n_units: int
+    rmse: JsonFloat
+    mae: JsonFloat
+    bias: JsonFloat
+    nasa_sum: JsonFloat
+    nasa_mean: JsonFloat
+    late_share: float
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+
+
+class LabelPair(_Value):
+    """The same predictions against capped and against raw labels."""
+
+    capped: MetricSet
+    raw: MetricSet
+
+
+class HealthSet(_Value):
+    """Health classes over ``n`` rows; ``confusion[i][j]`` counts true class i called j."""
+
+    n: int
+    accuracy: float
+    macro_f1: float
+    confusion: tuple[tuple[int, ...], ...]
+
+
+class Judged(_Value):
+    """One predictor: at each engine's last cycle (primary) and over all cycles.
+
+    Health is None if the predictor gave no classes.
+    """
+
+    last_cycle: LabelPair
+    all_cycles: LabelPair
+    health_last_cycle: HealthSet | None = None
+    health_all_cycles: HealthSet | None = None
+
+
+class OptimismGap(_Value):
+    """What choosing the checkpoint on the test set would have gained: test- minus
+    validation-selected, last cycle; negative means the test-selected figure looks better.
+    """
+
+    rmse_capped: float
+    rmse_raw: float
+    nasa_capped: JsonFloat
+    nasa_raw: JsonFloat
+
+
+HEADER = ("predictor", "cycles", "labels", "n", "RMSE", "MAE", "bias", "NASA", "NASA/n", "late")
+
+
+def _figure(metrics: MetricSet, name: str) -> str:
+    value, interval = getattr(metrics, name), metrics.intervals.get(name)
+    text = f"{value:.4g}" if abs(value) >= 1000 else f"{value:.2f}"
+    if interval is None:
+        return text
+    return f"{text} [{interval.low:.4g}, {interval.high:.4g}]"
+
+
+def _row(who: str, cycles: str, labels: str, metrics: MetricSet) -> tuple[str, ...]:
+    return (
+        who,
+        cycles,
+        labels,
+        str(metrics.n),
+        _figure(metrics, "rmse"),
+        _figure(metrics, "mae"),
+        f"{metrics.bias:+.2f}",
+        _figure(metrics, "nasa_sum"),
+        _figure(metrics, "nasa_mean"),
+        f"{metrics.late_share:.0%}",
+    )
+
+
+class Evaluation(_Value):
+    """A judged model with its protocol, the trivial baselines beside it, and remarks.
+
+    ``zones`` are at the last cycle, against capped labels; the last zone is what lies at the cap.
+    ``n_units_unknown`` engines were left out because nobody knows when they fail.
+    ``model_validate_json(e.model_dump_json()) == e``.
+    """
+
+    protocol: Protocol
+    model: Judged
+    baselines: dict[str, Judged] = Field(default_factory=dict)
+    zones: tuple[ZoneError, ...] = ()
+    prognostics: PrognosticsSummary
+    flags: tuple[Flag, ...] = ()
+    n_units_unknown: int = 0
+    optimism_gap: OptimismGap | None = None
+
+    @property
+    def rmse(self) -> float:
+        """The headline: RMSE at the last cycle against capped labels."""
+        return self.model.last_cycle.capped.rmse
+
+    @property
+    def nasa(self) -> float:
+        """NASA score (sum) at the last cycle against capped labels."""
+        return self.model.last_cycle.capped.nasa_sum
+
+    def with_optimism_gap(self, test_selected: Evaluation) -> Evaluation:
+        """This evaluation with the gap to the same run's test-selected checkpoint.
+
+        Raises:
+            ValueError: this one is not validation-selected, the other is not test-selected, or
+                they judge different data.
+        """
+        mine, other = self.protocol, test_selected.protocol
+        if mine.select_on != "validation" or other.select_on != "test":
+            raise ValueError("the gap is between a validation- and a test-selected evaluation")
+        a, b = self.model.last_cycle, test_selected.model.last_cycle
+        if (mine.dataset, mine.label_cap, a.raw.n) != (other.dataset, other.label_cap, b.raw.n):
+            raise ValueError("the two evaluations judge different data sets or label caps")
+        gap = OptimismGap(
+            rmse_capped=b.capped.rmse - a.capped.rmse,
+            rmse_raw=b.raw.rmse - a.raw.rmse,
+            nasa_capped=b.capped.nasa_sum - a.capped.nasa_sum,
+            nasa_raw=b.raw.nasa_sum - a.raw.nasa_sum,
+        )
+        return self.model_copy(update={"optimism_gap": gap})
+
+    def to_table(self) -> list[tuple[str, ...]]:
+        """Plain rows for printing: a header, then model and baselines.
+
+        The model is shown at last cycle and all cycles, capped and raw; baselines at the last
+        cycle. Figures with an interval read "12.30 [11.2, 13.5]"; a marked protocol marks every
+        row of the model.
+        """
+        mark = f" ({self.protocol.mark})" if self.protocol.mark else ""
+        table: list[tuple[str, ...]] = [HEADER]
+        for cycles, pair in (("last", self.model.last_cycle), ("all", self.model.all_cycles)):
+            table.append(_row(f"model{mark}", cycles, "capped", pair.capped))
+            table.append(_row(f"model{mark}", cycles, "raw", pair.raw))
+        for name, judged in self.baselines.items():
+            table.append(_row(name, "last", "capped", judged.last_cycle.capped))
+            table.append(_row(name, "last", "raw", judged.last_cycle.raw))
+        return table

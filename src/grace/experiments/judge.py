@@ -1,0 +1,96 @@
+"""Predictions of a run against the truth, with the trivial baselines beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from grace.data.fleet import Fleet
+from grace.data.labels import capped_rul
+from grace.data.preprocessing import FeatureTable, Preprocessor
+from grace.data.splits import UnitSplit
+from grace.evaluation import BASELINES, Evaluation, Protocol, evaluate
+from grace.training.config import RunConfig
+
+__all__ = ["baseline_predictions", "judge_predictions"]
+
+Values = npt.NDArray[np.float64]
+
+
+def baseline_predictions(
+    config: RunConfig, train: Fleet, test: Fleet, preprocessor: Preprocessor
+) -> dict[str, Values]:
+    """Predicted RUL of each trivial baseline for every test row.
+
+    They learn from the same units and labels as the network. Those that read sensors get the
+    normalised sensors over the network's window, without the network's further features, which
+    window statistics and age replace.
+    """
+    labels = capped_rul(train, config.labels)
+    whole = [
+        unit
+        for unit, start, length in zip(train.unit_ids, train.starts(), train.lengths(), strict=True)
+        if np.isfinite(labels[start : start + length]).all()
+    ]
+    known = train.select(whole)
+    target = capped_rul(known, config.labels)
+    learned, judged = preprocessor.transform(known), preprocessor.transform(test)
+    predictions: dict[str, Values] = {}
+    for name, cls in BASELINES.items():
+        options: dict[str, Any] = {}
+        if name == "gradient_boosting":
+            options["window"] = max(2, config.windows.length)
+        model = cls(**options).fit(*_inputs(learned, preprocessor), target)
+        predictions[name] = model.predict(*_inputs(judged, preprocessor))
+    return predictions
+
+
+def _inputs(
+    table: FeatureTable, preprocessor: Preprocessor
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64], Values]:
+    """Normalised sensors, unit places and age in the form the baselines take."""
+    sensors = [table.names.index(s) for s in preprocessor.sensors_]
+    age = table.times - np.repeat(table.times[table.starts], table.lengths)
+    return table.rows[:, sensors], table.starts, table.lengths, age
+
+
+def judge_predictions(
+    config: RunConfig,
+    test: Fleet,
+    predicted: pl.DataFrame,
+    baselines: dict[str, Values],
+    split: UnitSplit,
+    *,
+    select_on: str,
+) -> Evaluation:
+    """Judge predictions of every test row (as ``Predictor.predict(..., every_row=True)`` gives).
+
+    ``select_on`` is the monitor that chose the checkpoint behind them.
+    """
+    protocol = Protocol.model_validate(
+        {
+            "dataset": config.dataset,
+            "select_on": select_on,
+            "label_cap": config.labels.cap,
+            "health_thresholds": config.labels.health_thresholds,
+            "time_unit": test.schema.time_unit,
+            "n_train": len(split.train),
+            "n_validation": len(split.validation),
+            "n_test": test.n_units,
+            "validation_fraction": config.validation_fraction,
+            "seeds": (config.seed,),
+        }
+    )
+    classes = [c for c in predicted.columns if c.startswith("p_health_")]
+    return evaluate(
+        protocol,
+        unit=predicted.get_column("unit").to_numpy(),
+        time=predicted.get_column("time").to_numpy(),
+        rul=test.rul(),
+        predicted=predicted.get_column("rul").to_numpy(),
+        health_probabilities=predicted.select(classes).to_numpy(),
+        baselines=baselines,
+    )

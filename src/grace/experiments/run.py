@@ -1,0 +1,269 @@
+"""One run, end to end: data → split → preprocessing → training → evaluation → artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from grace._version import __version__
+from grace.data.fleet import Dataset, Fleet
+from grace.data.labels import capped_rul
+from grace.data.preprocessing import Preprocessor
+from grace.data.readers import load_dataset
+from grace.data.splits import UnitSplit, split_units
+from grace.data.windows import WindowSet
+from grace.evaluation import Evaluation
+from grace.experiments.judge import baseline_predictions, judge_predictions
+from grace.models import DualTaskModel
+from grace.prediction.artifact import Artifact, ArtifactError, read_artifact_json, write_json
+from grace.prediction.predictor import Predictor
+from grace.training.config import RunConfig
+from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
+
+__all__ = ["RunListener", "RunResult", "run", "run_name"]
+
+
+@dataclass
+class RunListener:
+    """Who is told how a run goes. Both callbacks may be None."""
+
+    on_stage: Callable[[str], None] | None = None
+    on_progress: Callable[[Progress], None] | None = None
+
+    def stage(self, text: str) -> None:
+        """Announce the next stage."""
+        if self.on_stage is not None:
+            self.on_stage(text)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves.
+
+    ``evaluation`` is of the checkpoint that ``select_on`` chose. A test-selected run also has
+    ``validation_selected``: the checkpoint of the same training that the held-out units chose,
+    with the optimism gap between the two.
+    """
+
+    folder: Path
+    evaluation: Evaluation
+    validation_selected: Evaluation | None
+    resumed_complete: bool = False
+
+
+def run_name(config: RunConfig) -> str:
+    """Folder name of a run, e.g. ``FD001-grace-fast-seed42``."""
+    method = config.method.name.replace(":", "_")
+    name = f"{config.dataset}-{method}-{config.preset}-seed{config.seed}"
+    return name + ("-test-selected" if config.select_on == "test" else "")
+
+
+def run(
+    config: RunConfig,
+    folder: str | Path,
+    *,
+    data_root: str | Path | None = None,
+    dataset: Dataset | None = None,
+    listener: RunListener | None = None,
+) -> RunResult:
+    """Train, evaluate and save; or go on where an interrupted run of this folder stopped.
+
+    Args:
+        config: what to do.
+        folder: where checkpoint, artifact and logs go. A finished run of the same configuration
+            and data is not repeated.
+        data_root: where the data is; None searches the usual places.
+        dataset: data already loaded, instead of ``config.dataset``.
+        listener: told of stages and progress.
+
+    Raises:
+        DataError: the data cannot be used.
+        CheckpointError: the folder holds an unfinished run of another configuration or data.
+        ArtifactError: the folder holds a finished run of another configuration or data.
+        NonFiniteLossError: training diverged.
+    """
+    folder, told = Path(folder), listener or RunListener()
+    began = time.perf_counter()
+    told.stage(f"reading {config.dataset}")
+    data = dataset or load_dataset(config.dataset, root=data_root, **config.dataset_options)
+    hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
+    fingerprint = _fingerprint(config, hashes)
+    finished = _finished(folder, fingerprint)
+    if finished is not None:
+        return finished
+
+    told.stage("splitting units and fitting the preprocessing")
+    prepared = _prepare(config, data)
+    told.stage(
+        f"training {config.method.name} on {len(prepared.train)} windows of "
+        f"{len(prepared.split.train)} units"
+    )
+    fit = _train(config, prepared, folder, fingerprint, told)
+    chosen = fit.best[config.select_on]
+
+    told.stage("reading the test set")
+    evaluations, predictions = {}, pl.DataFrame()
+    beside = (
+        baseline_predictions(config, prepared.train_fleet, data.test, prepared.preprocessor)
+        if config.evaluate_baselines
+        else {}
+    )
+    for monitor, best in fit.best.items():
+        artifact = Artifact(
+            copy_with_weights(prepared.model, best.weights), prepared.preprocessor, config, {}
+        )
+        predicted = Predictor(artifact).predict(data.test, every_row=True)
+        evaluations[monitor] = judge_predictions(
+            config, data.test, predicted, beside, prepared.split, select_on=monitor
+        )
+        if monitor == config.select_on:
+            predictions = _with_truth(predicted, data.test, config, beside)
+
+    honest = None
+    if config.select_on == "test":
+        honest = evaluations["validation"].with_optimism_gap(evaluations["test"])
+    evaluation = evaluations[config.select_on]
+    folder.mkdir(parents=True, exist_ok=True)
+    predictions.write_parquet(folder / "predictions.parquet")
+    write_json(folder / "metrics.json", _metrics(evaluation, honest))
+    artifact = Artifact(
+        copy_with_weights(prepared.model, chosen.weights),
+        prepared.preprocessor,
+        config,
+        {
+            "fingerprint": fingerprint,
+            "data_hash": hashes,
+            "dataset": {
+                "name": data.name,
+                "description": data.description,
+                "citation": data.citation,
+                "synthetic": data.synthetic,
+            },
+            "units": {
+                "train": list(prepared.split.train),
+                "validation": list(prepared.split.validation),
+                "n_test": data.test.n_units,
+            },
+            "inputs": list(prepared.input_names),
+            "chosen_epoch": chosen.epoch,
+            "selection_rmse": {name: best.rmse for name, best in fit.best.items()},
+            "epochs_trained": len(fit.history),
+            "training_seconds": sum(r.seconds for r in fit.history),
+            "seconds": time.perf_counter() - began,
+        },
+    )
+    artifact.save(folder)
+    return RunResult(folder, evaluation, honest)
+
+
+@dataclass
+class _Prepared:
+    split: UnitSplit
+    train_fleet: Fleet
+    preprocessor: Preprocessor
+    input_names: tuple[str, ...]
+    train: WindowSet
+    monitors: dict[str, WindowSet]
+    model: DualTaskModel
+
+
+def _prepare(config: RunConfig, data: Dataset) -> _Prepared:
+    split = split_units(data.train, config.validation_fraction, seed=config.seed)
+    train = data.train.select(split.train)
+    held_out = data.train.select(split.validation, name=f"{data.name} validation")
+    preprocessor = Preprocessor(
+        config.features,
+        default_sensors=data.default_sensors,
+        default_conditions=data.n_conditions,
+    ).fit(train)
+
+    table = preprocessor.transform(train)
+    windows = WindowSet.build(table, train, config.labels, config.windows)
+    monitors = {
+        "validation": WindowSet.build(
+            preprocessor.transform(held_out), held_out, config.labels, config.windows,
+            every_row=True,
+        )
+    }  # fmt: skip
+    if config.select_on == "test":
+        every = WindowSet.build(
+            preprocessor.transform(data.test), data.test, config.labels, config.windows,
+            every_row=True,
+        )  # fmt: skip
+        monitors["test"] = every.last_of_each_unit()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = config.model.build(windows.n_channels, config.labels.n_classes)
+    model.rul_head.start_at(float(windows.rul.mean()))
+    return _Prepared(split, train, preprocessor, table.names, windows, monitors, model)
+
+
+def _train(
+    config: RunConfig, prepared: _Prepared, folder: Path, fingerprint: str, told: RunListener
+) -> FitResult:
+    trainer = Trainer(
+        prepared.model,
+        config.method.build(config.labels.cap),
+        config.training,
+        seed=config.seed,
+        run_dir=folder,
+        fingerprint=fingerprint,
+        on_progress=told.on_progress,
+    )
+    return trainer.fit(prepared.train, prepared.monitors, select=config.select_on)
+
+
+def _fingerprint(config: RunConfig, hashes: dict[str, str]) -> str:
+    parts = (__version__, config.fingerprint(), hashes["train"], hashes["test"])
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _finished(folder: Path, fingerprint: str) -> RunResult | None:
+    if not (folder / "artifact.json").exists():
+        return None
+    content = read_artifact_json(folder)
+    if content["provenance"].get("fingerprint") != fingerprint:
+        raise ArtifactError(
+            f"{folder}: holds a finished run of another configuration, data or version. Remedy: "
+            "choose another output folder, or --force to overwrite it."
+        )
+    evaluation, honest = read_metrics(folder)
+    return RunResult(folder, evaluation, honest, resumed_complete=True)
+
+
+def _metrics(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any]:
+    return {
+        "evaluation": evaluation.model_dump(mode="json"),
+        "validation_selected": None if honest is None else honest.model_dump(mode="json"),
+    }
+
+
+def read_metrics(folder: Path) -> tuple[Evaluation, Evaluation | None]:
+    """The evaluations of ``metrics.json``: of the chosen checkpoint, and see :class:`RunResult`."""
+    import json
+
+    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    honest = content["validation_selected"]
+    return (
+        Evaluation.model_validate(content["evaluation"]),
+        None if honest is None else Evaluation.model_validate(honest),
+    )
+
+
+def _with_truth(
+    predicted: pl.DataFrame, test: Fleet, config: RunConfig, beside: dict[str, np.ndarray[Any, Any]]
+) -> pl.DataFrame:
+    """Predictions of every test row with the truth and the baselines beside them."""
+    return predicted.with_columns(
+        rul_true=pl.Series(test.rul()),
+        rul_true_capped=pl.Series(capped_rul(test, config.labels)),
+        **{f"baseline_{name}": pl.Series(values) for name, values in beside.items()},
+    )

@@ -1,0 +1,244 @@
+"""The configuration of a run: one typed object from Python, YAML and the command line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from grace.core.methods import Method, build_method, parse_method
+from grace.data.labels import LabelConfig
+from grace.data.preprocessing import PreprocessorConfig
+from grace.data.windows import WindowConfig
+from grace.models import DualTaskModel
+from grace.training.presets import PRESETS
+
+__all__ = [
+    "ConfigError",
+    "MethodConfig",
+    "ModelConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "deep_merge",
+]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key and the remedy."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(_Section):
+    """Sizes of the network; the defaults are the reference model."""
+
+    lstm_hidden: int = Field(256, ge=1)
+    num_heads: int = Field(8, ge=1)
+    shared_dim: int = Field(32, ge=1)
+    conv_channels: tuple[int, ...] = (64, 128, 64)
+    lstm_layers: int = Field(2, ge=1)
+    funnel_hidden: tuple[int, ...] = (256, 64)
+    dropout_scale: float = Field(1.0, ge=0, le=3)
+
+    def build(self, c_in: int, num_classes: int) -> DualTaskModel:
+        """A new model, initialised from torch's global generator."""
+        return DualTaskModel(c_in=c_in, num_classes=num_classes, **self.model_dump())
+
+
+class MethodConfig(_Section):
+    """A method by name, with options of its two halves (see ``grace methods``)."""
+
+    name: str = "grace"
+    inner_options: dict[str, Any] = Field(default_factory=dict)
+    outer_options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        parse_method(name)
+        return name.strip().lower()
+
+    def build(self, cap: float) -> Method:
+        """A new method; the failure bias starts at the label cap unless an option says else."""
+        inner, *_ = parse_method(self.name)
+        options = dict(self.inner_options)
+        if inner == "weighted_mse":
+            options.setdefault("max_rul", cap)
+        return build_method(self.name, inner_options=options, outer_options=self.outer_options)
+
+
+class TrainingConfig(_Section):
+    """How long and how hard to train.
+
+    Args:
+        epochs: at most this many passes over the training windows.
+        steps_per_epoch: end an epoch after this many batches; None means all of them.
+        batch_size: windows per step.
+        optimizer: ``adamw`` or ``adam``.
+        lr: peak learning rate.
+        weight_decay: of ``optimizer``, on the network's parameters.
+        balancer_lr: learning rate of a balancer's own parameters (uncertainty, gradnorm).
+        warmup_epochs: epochs of linear warm-up, factor f + (1 − f)·e/warmup_epochs.
+        warmup_factor: f.
+        plateau_factor: learning-rate factor when validation RMSE stalls.
+        plateau_patience: epochs without improvement before that.
+        min_lr: lower end of the plateau schedule.
+        grad_clip: limit of the gradient norm over all network parameters; None disables it.
+        ema_decay: decay of the weight average, updated each step and used for evaluation;
+            0 evaluates the raw weights.
+        ema_warmup: let the decay grow as (1 + t)/(10 + t) up to ``ema_decay``, so that short runs
+            are not averaged with the initial weights.
+        input_noise: standard deviation of Gaussian noise on the inputs while training, in σ.
+        early_stopping_patience: stop after this many epochs without a better selection RMSE;
+            None never stops early.
+        precision: ``fp32``, or ``bf16`` autocast of the network (losses and updates stay fp32).
+        deterministic: refuse operations without a reproducible order.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1`` …
+        eval_batch_size: windows per step of prediction.
+        log_every: steps between lines of the telemetry log.
+        diagnose_every: steps between measurements of the task gradients (norms, ratio, cosine)
+            for methods that do not read them anyway; each costs an extra backward pass; 0 never.
+        checkpoint_every: epochs between checkpoints.
+    """
+
+    epochs: int = Field(500, ge=1)
+    steps_per_epoch: int | None = Field(None, ge=1)
+    batch_size: int = Field(256, ge=2)
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    balancer_lr: float = Field(0.025, gt=0)
+    warmup_epochs: int = Field(10, ge=0)
+    warmup_factor: float = Field(0.1, gt=0, le=1)
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    plateau_patience: int = Field(30, ge=0)
+    min_lr: float = Field(5e-6, ge=0)
+    grad_clip: float | None = Field(1.0, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    ema_warmup: bool = False
+    input_noise: float = Field(0.0, ge=0)
+    early_stopping_patience: int | None = Field(100, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    deterministic: bool = False
+    device: str = "auto"
+    eval_batch_size: int = Field(1024, ge=1)
+    log_every: int = Field(20, ge=1)
+    diagnose_every: int = Field(200, ge=0)
+    checkpoint_every: int = Field(1, ge=1)
+
+
+class RunConfig(_Section):
+    """Everything that decides a run's result.
+
+    Args:
+        dataset: a name of ``grace data list``.
+        dataset_options: options of that dataset's reader (the simulation's configuration, say).
+        preset: where the values came from that nobody set; for the record only.
+        seed: initial weights, data order, dropout, and which units are held out.
+        validation_fraction: share of the training units held out, by unit.
+        select_on: ``validation`` chooses the checkpoint on held-out training units and reads the
+            test set once at the end. ``test`` chooses it on the test set, as most published
+            figures do; everything made with it is marked *test-selected, optimistic*.
+        evaluate_baselines: fit the trivial baselines beside the network.
+
+    Example:
+        >>> config = RunConfig.load(preset="fast", overrides={"dataset": "FD001", "seed": 42})
+        >>> config.dataset, config.method.name
+        ('FD001', 'grace')
+    """
+
+    dataset: str = "sim"
+    dataset_options: dict[str, Any] = Field(default_factory=dict)
+    preset: str = "default"
+    seed: int = Field(42, ge=0)
+    validation_fraction: float = Field(0.15, gt=0, lt=1)
+    select_on: Literal["validation", "test"] = "validation"
+    evaluate_baselines: bool = True
+    features: PreprocessorConfig = Field(default_factory=PreprocessorConfig)
+    windows: WindowConfig = Field(default_factory=WindowConfig)
+    labels: LabelConfig = Field(default_factory=LabelConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    method: MethodConfig = Field(default_factory=MethodConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        preset: str | None = None,
+        file: str | Path | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> RunConfig:
+        """Layer a preset, a YAML file and explicit values, the later winning.
+
+        Args:
+            preset: a name of ``PRESETS``; if None, the file's ``preset`` key, else ``default``.
+            file: YAML with the keys of this class, nested.
+            overrides: the same, as a mapping.
+
+        Raises:
+            ConfigError: the preset, the file or a key is unknown, or a value is out of range.
+        """
+        from_file: Mapping[str, Any] = {}
+        if file is not None:
+            from_file = _read_yaml(Path(file))
+        chosen = preset or (overrides or {}).get("preset") or from_file.get("preset") or "default"
+        if chosen not in PRESETS:
+            raise ConfigError(f"unknown preset {chosen!r}: choose from {', '.join(PRESETS)}")
+        merged: dict[str, Any] = {}
+        for layer in (PRESETS[chosen].values, from_file, overrides or {}, {"preset": chosen}):
+            merged = deep_merge(merged, layer)
+        try:
+            return cls.model_validate(merged)
+        except ValidationError as error:
+            raise ConfigError(_explain(error, file)) from error
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML that :meth:`load` reads back to an equal object."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the values: equal configurations, equal fingerprints."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over`` laid over it, section by section."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = deep_merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
+
+
+def _explain(error: ValidationError, file: str | Path | None) -> str:
+    where = "" if file is None else f"{file}: "
+    lines = []
+    for item in error.errors():
+        key = ".".join(map(str, item["loc"]))
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{where}unknown key {key!r}; `grace train --show-config` lists all keys")
+        else:
+            lines.append(f"{where}{key} = {item['input']!r}: {item['msg']}")
+    return "\n".join(lines)

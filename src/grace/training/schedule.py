@@ -1,0 +1,62 @@
+"""Linear warm-up, then reduction on plateau."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from grace.training.config import TrainingConfig
+
+__all__ = ["LearningRate"]
+
+
+class LearningRate:
+    """The learning rate of every epoch.
+
+    In the first ``warmup_epochs`` epochs e each group runs at ``f + (1 − f)·e/warmup_epochs`` of
+    its rate; afterwards it is multiplied by ``plateau_factor`` whenever the monitored RMSE has not
+    improved for more than ``plateau_patience`` epochs.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, config: TrainingConfig) -> None:
+        self.optimizer, self.config = optimizer, config
+        self.peaks = [group["lr"] for group in optimizer.param_groups]
+        self.plateau = ReduceLROnPlateau(
+            optimizer,
+            mode="min",
+            factor=config.plateau_factor,
+            patience=config.plateau_patience,
+            min_lr=config.min_lr,
+        )
+
+    @property
+    def current(self) -> float:
+        """Learning rate of the network's parameters."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def before_epoch(self, epoch: int) -> None:
+        """Set the rates of ``epoch`` (from 0)."""
+        cfg = self.config
+        if epoch > cfg.warmup_epochs:
+            return
+        ramp = epoch / cfg.warmup_epochs if cfg.warmup_epochs else 1.0
+        factor = cfg.warmup_factor + (1.0 - cfg.warmup_factor) * ramp
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+
+    def after_epoch(self, epoch: int, rmse: float) -> None:
+        """Tell the schedule how the epoch went; warm-up epochs do not count as a plateau."""
+        if epoch >= self.config.warmup_epochs:
+            self.plateau.step(rmse)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the plateau schedule (the rates themselves are in the optimiser's state)."""
+        keep = ("best", "cooldown_counter", "num_bad_epochs", "last_epoch")
+        return {name: getattr(self.plateau, name) for name in keep}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        for name, value in state.items():
+            setattr(self.plateau, name, value)

@@ -1,0 +1,149 @@
+"""One training step: forward, inner losses, outer balancer, backward, clip, update, average."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from grace.core.gradient_utils import (
+    TaskGradients,
+    combine_gradients,
+    compute_task_grad_norm,
+    get_head_params,
+    get_shared_params,
+    gramian,
+    last_shared_layer_params,
+    task_gradients,
+)
+from grace.core.inner import health_loss
+from grace.core.methods import Method
+from grace.data.windows import Batch
+from grace.models import DualTaskModel
+
+__all__ = ["NonFiniteLossError", "StepLog", "Stepper", "training_step"]
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss or gradient became NaN or infinite; the message names the units of the batch."""
+
+
+@dataclass
+class StepLog:
+    """What a step tells: scalars and (K,) tensors, detached."""
+
+    loss: Tensor
+    rul_loss: Tensor
+    hs_loss: Tensor
+    grad_norm: Tensor
+    weights: Tensor
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Stepper:
+    """What a step works on. ``average`` may be None (no weight average)."""
+
+    model: DualTaskModel
+    method: Method
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None = None
+    grad_clip: float | None = 1.0
+    bf16: bool = False
+    input_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.shared = get_shared_params(self.model)
+        self.trained = [*self.shared, *get_head_params(self.model)]
+        self.balancer_params = list(self.method.outer.parameters())
+        self.last_layer = last_shared_layer_params(self.model)
+
+
+def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False) -> StepLog:
+    """Take one optimiser step on a batch.
+
+    Args:
+        s: model, method, optimiser and their settings; updated in place.
+        batch: x (B, T, C), capped RUL (B,), health class (B,).
+        diagnose: measure the task gradients even if the method does not need them.
+
+    Raises:
+        NonFiniteLossError: a loss or the gradient norm is NaN or infinite; nothing was updated.
+    """
+    s.model.train()
+    s.method.outer.train()
+    x = batch.x if s.input_noise == 0 else batch.x + s.input_noise * torch.randn_like(batch.x)
+    with torch.autocast(x.device.type, dtype=torch.bfloat16) if s.bf16 else nullcontext():
+        z = s.model.features(x)
+        rul, logits = s.model.heads(z)
+    losses = [s.method.inner(rul.float(), batch.rul), health_loss(logits.float(), batch.health)]
+    _require_finite(torch.stack(losses), "loss", batch)
+
+    s.optimizer.zero_grad(set_to_none=True)
+    total, diagnostics = _backward(s, losses, z, diagnose)
+    limit = s.grad_clip if s.grad_clip is not None else float("inf")
+    grad_norm = nn.utils.clip_grad_norm_(s.trained, limit)
+    _require_finite(grad_norm, "gradient norm", batch)
+    s.optimizer.step()
+    if s.average is not None:
+        s.average.update_parameters(s.model)
+    weights = s.method.outer.weights.clone()
+    return StepLog(
+        total.detach(), losses[0].detach(), losses[1].detach(), grad_norm, weights, diagnostics
+    )
+
+
+def _backward(
+    s: Stepper, losses: list[Tensor], z: Tensor, diagnose: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Fill ``.grad`` with the gradient of the balanced loss, by the cheapest exact way."""
+    outer, n_shared = s.method.outer, len(s.shared)
+    reads_all = outer.needs_signal and (outer.signal == "gramian" or outer.site == "shared")
+    extras: dict[str, Tensor] = {}
+    gradients: TaskGradients | None = None
+    if reads_all or diagnose:
+        # λ is constant in θ, so these gradients, combined, are the backward pass.
+        gradients = task_gradients(losses, s.trained, retain_graph=not reads_all)
+    if outer.needs_signal and outer.signal == "gramian":
+        assert gradients is not None
+        extras["gramian"] = gramian(gradients, first=n_shared)
+    elif outer.needs_signal and outer.signal == "norms":
+        if gradients is not None and reads_all:
+            extras["task_grad_norms"] = gradients.norms(first=n_shared)
+        else:
+            site = [z] if outer.site == "feature" else s.last_layer
+            extras["task_grad_norms"] = torch.stack(
+                [compute_task_grad_norm(loss, site) for loss in losses]
+            )
+    total: Tensor = outer(*losses, **extras)
+    if reads_all and gradients is not None:
+        for parameter, gradient in zip(
+            s.trained, combine_gradients(gradients, outer.weights), strict=True
+        ):
+            parameter.grad = gradient
+    else:
+        total.backward()
+    diagnostics = dict(outer.telemetry())
+    if gradients is not None:
+        diagnostics |= _gradient_diagnostics(gradients, n_shared)
+    return total, diagnostics
+
+
+def _gradient_diagnostics(gradients: TaskGradients, n_shared: int) -> dict[str, Tensor]:
+    """Norms of the task gradients on the shared parameters, their ratio, and their cosine."""
+    products = gramian(gradients, first=n_shared)
+    norms = products.diagonal().sqrt()
+    return {
+        "task_grad_norms": norms.float(),
+        "norm_ratio": (norms[0] / norms[1]).float(),
+        "cosine": (products[0, 1] / (norms[0] * norms[1])).float(),
+    }
+
+
+def _require_finite(value: Tensor, what: str, batch: Batch) -> None:
+    if not bool(torch.isfinite(value).all()):
+        units = sorted(set(batch.unit.tolist()))
+        raise NonFiniteLossError(f"{what} is {value.tolist()} on a batch of unit numbers {units}")

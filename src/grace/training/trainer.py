@@ -1,0 +1,304 @@
+"""The training loop: epochs of steps, a schedule, a choice of checkpoint, and resuming.
+
+Written by hand rather than left to a training framework: with task gradients taken by hand a
+framework's optimisation, clipping and resuming are switched off anyway, and on a network of one
+millisecond per step its hooks cost as much as the step.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grace.core.methods import Method
+from grace.data.windows import WindowSet
+from grace.models import DualTaskModel
+from grace.training.averaging import weight_average
+from grace.training.checkpoint import load_checkpoint, save_checkpoint
+from grace.training.config import TrainingConfig
+from grace.training.inference import predict_windows
+from grace.training.journal import Journal
+from grace.training.schedule import LearningRate
+from grace.training.step import NonFiniteLossError, Stepper, training_step
+
+__all__ = ["Best", "EpochRecord", "FitResult", "Progress", "Trainer", "resolve_device"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands; given to the progress callback after every step and epoch."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps_per_epoch: int
+    record: EpochRecord | None = None
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of the training history. RMSEs are on capped labels, in the unit of RUL."""
+
+    epoch: int
+    step: int
+    lr: float
+    loss: float
+    rul_loss: float
+    hs_loss: float
+    grad_norm: float
+    weights: list[float]
+    rmse: dict[str, float]
+    seconds: float
+
+
+@dataclass
+class Best:
+    """The best epoch by one monitor, and its evaluated weights."""
+
+    epoch: int = -1
+    rmse: float = math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class FitResult:
+    """What training leaves: the best weights per monitor, and the history."""
+
+    best: dict[str, Best]
+    history: list[EpochRecord]
+    stopped_early: bool
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is a GPU if there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@dataclass
+class Trainer:
+    """Trains a model by a method on windows.
+
+    Every source of randomness starts from ``seed``: the global generators of torch are set inside
+    :meth:`fit` and given back as they were.
+
+    Args:
+        model: a new network; left with the last epoch's raw weights.
+        method: inner loss and balancer.
+        config: how to train.
+        seed: of data order, dropout and input noise.
+        run_dir: where checkpoint and logs go; None keeps nothing on disk.
+        fingerprint: what a checkpoint must match to be resumed from.
+        on_progress: called after every step and every epoch.
+    """
+
+    model: DualTaskModel
+    method: Method
+    config: TrainingConfig
+    seed: int = 0
+    run_dir: Path | None = None
+    fingerprint: str = ""
+    on_progress: Callable[[Progress], None] | None = None
+
+    def fit(self, train: WindowSet, monitors: Mapping[str, WindowSet], *, select: str) -> FitResult:
+        """Train, or go on from the checkpoint in ``run_dir``.
+
+        Args:
+            train: training windows.
+            monitors: windows to evaluate after each epoch, by name.
+            select: the monitor that drives the schedule and early stopping.
+
+        Raises:
+            NonFiniteLossError: a loss became NaN or infinite; the unit ids of the batch are
+                named, and the last checkpoint is still there.
+            CheckpointError: ``run_dir`` holds a checkpoint of another configuration.
+        """
+        device = resolve_device(self.config.device)
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices), _determinism(self.config.deterministic):
+            torch.manual_seed(self.seed)
+            train = train.to(device)
+            monitors = {name: windows.to(device) for name, windows in monitors.items()}
+            return self._fit(train, monitors, select, device)
+
+    def _fit(
+        self,
+        train: WindowSet,
+        monitors: Mapping[str, WindowSet],
+        select: str,
+        device: torch.device,
+    ) -> FitResult:
+        cfg = self.config
+        self.model.to(device)
+        self.method.outer.to(device)
+        optimizer = _make_optimizer(self.model, self.method, cfg)
+        average = weight_average(self.model, cfg.ema_decay, warmup=cfg.ema_warmup)
+        stepper = Stepper(
+            self.model,
+            self.method,
+            optimizer,
+            average,
+            cfg.grad_clip,
+            cfg.precision == "bf16",
+            cfg.input_noise,
+        )
+        rate = LearningRate(optimizer, cfg)
+        result = FitResult({name: Best() for name in monitors}, [], False)
+        parts = {
+            "model": self.model,
+            "average": average,
+            "balancer": self.method.outer,
+            "optimizer": optimizer,
+            "rate": rate,
+        }
+        path = None if self.run_dir is None else self.run_dir / "checkpoint.pt"
+        journal = Journal(self.run_dir)
+        if path is not None and path.exists():
+            self._restore(load_checkpoint(path, fingerprint=self.fingerprint), parts, result)
+        logged = [asdict(record) for record in result.history]
+        journal.rewind(logged[-1]["step"] if logged else 0, logged)
+
+        for epoch in range(len(result.history), cfg.epochs):
+            if result.stopped_early:
+                break
+            record = self._epoch(epoch, stepper, rate, train, monitors, result, journal)
+            result.history.append(record)
+            rate.after_epoch(epoch, record.rmse[select])
+            waited = epoch - result.best[select].epoch
+            patience = cfg.early_stopping_patience
+            result.stopped_early = patience is not None and waited >= patience
+            last = result.stopped_early or epoch == cfg.epochs - 1
+            if path is not None and (last or (epoch + 1) % cfg.checkpoint_every == 0):
+                save_checkpoint(path, self._state(parts, result))
+            journal.epoch(asdict(record))
+            if self.on_progress is not None:
+                done = record.step
+                self.on_progress(Progress(epoch, cfg.epochs, done, done // (epoch + 1), record))
+        return result
+
+    def _epoch(
+        self,
+        epoch: int,
+        stepper: Stepper,
+        rate: LearningRate,
+        train: WindowSet,
+        monitors: Mapping[str, WindowSet],
+        result: FitResult,
+        journal: Journal,
+    ) -> EpochRecord:
+        cfg, began = self.config, time.perf_counter()
+        rate.before_epoch(epoch)
+        batches = self._order(epoch, len(train), train.ends.device)
+        sums = torch.zeros(4, device=train.ends.device, dtype=torch.float64)
+        for i, index in enumerate(batches):
+            step = epoch * len(batches) + i
+            every = cfg.diagnose_every
+            batch = train.batch(index)
+            try:
+                log = training_step(stepper, batch, diagnose=bool(every) and step % every == 0)
+            except NonFiniteLossError as error:
+                ids = sorted({str(train.unit_ids[u]) for u in batch.unit.tolist()})
+                raise NonFiniteLossError(
+                    f"epoch {epoch}, step {step}: {error}; units {', '.join(ids)}. The last "
+                    "checkpoint is kept. Remedy: check these units' values, lower the learning "
+                    "rate, or set features.clip."
+                ) from error
+            sums += torch.stack([log.loss, log.rul_loss, log.hs_loss, log.grad_norm])
+            if step % cfg.log_every == 0:
+                journal.step(step, log)
+            if self.on_progress is not None:
+                self.on_progress(Progress(epoch, cfg.epochs, i + 1, len(batches)))
+        means = sums / len(batches)
+        self.method.outer.on_epoch_end(means[1:3].float())
+        evaluated = stepper.average.module if stepper.average is not None else self.model
+        rmse = {}
+        for name, windows in monitors.items():
+            rul, _ = predict_windows(evaluated, windows, batch_size=cfg.eval_batch_size)
+            rmse[name] = float((rul - windows.rul.cpu()).double().square().mean().sqrt())
+            if rmse[name] < result.best[name].rmse:
+                weights = {k: v.detach().cpu().clone() for k, v in evaluated.state_dict().items()}
+                result.best[name] = Best(epoch, rmse[name], weights)
+        loss, rul_loss, hs_loss, grad_norm = means.tolist()
+        return EpochRecord(
+            epoch=epoch,
+            step=(epoch + 1) * len(batches),
+            lr=rate.current,
+            loss=loss,
+            rul_loss=rul_loss,
+            hs_loss=hs_loss,
+            grad_norm=grad_norm,
+            weights=self.method.outer.weights.tolist(),
+            rmse=rmse,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _order(self, epoch: int, count: int, device: torch.device) -> list[Tensor]:
+        """The batches of an epoch: a permutation that depends on seed and epoch alone."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(count, generator=generator).to(device)
+        batches = list(order.split(self.config.batch_size))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches.pop()  # a batch of one has no batch statistics worth normalising by
+        return batches[: self.config.steps_per_epoch]
+
+    def _state(self, parts: Mapping[str, Any], result: FitResult) -> dict[str, Any]:
+        rng = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            rng["cuda"] = torch.cuda.get_rng_state()
+        return {
+            "fingerprint": self.fingerprint,
+            "parts": {name: part.state_dict() for name, part in parts.items()},
+            "rng": rng,
+            "best": {name: asdict(best) for name, best in result.best.items()},
+            "history": [asdict(record) for record in result.history],
+            "stopped_early": result.stopped_early,
+        }
+
+    @staticmethod
+    def _restore(state: dict[str, Any], parts: Mapping[str, Any], result: FitResult) -> None:
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+        torch.set_rng_state(state["rng"]["cpu"])
+        if "cuda" in state["rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["rng"]["cuda"])
+        result.best = {name: Best(**best) for name, best in state["best"].items()}
+        result.history = [EpochRecord(**record) for record in state["history"]]
+        result.stopped_early = state["stopped_early"]
+
+
+def _make_optimizer(
+    model: DualTaskModel, method: Method, cfg: TrainingConfig
+) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr": cfg.lr}]
+    balancer = list(method.outer.parameters())
+    if balancer:  # a task weight is no network weight: it has its own rate and does not decay
+        groups.append({"params": balancer, "lr": cfg.balancer_lr, "weight_decay": 0.0})
+    kind = torch.optim.AdamW if cfg.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=cfg.lr, betas=(0.9, 0.999), weight_decay=cfg.weight_decay)
+
+
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def copy_with_weights(model: DualTaskModel, weights: Mapping[str, Tensor]) -> DualTaskModel:
+    """A copy of ``model`` on the CPU holding ``weights``, in evaluation mode."""
+    clone = copy.deepcopy(model).cpu()
+    clone.load_state_dict(dict(weights))
+    return clone.eval()

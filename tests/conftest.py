@@ -1,0 +1,27 @@
+"""What every test may ask for: the real data, where there is any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from grace.data.download import find_data_root
+from grace.data.errors import DataError
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Data root with the published C-MAPSS files; skips where there is none.
+
+    Found by ``GRACE_DATA`` or at ``../shared/data`` beside the repository. The user's cache is left
+    out: what a test sees must not depend on what somebody has downloaded.
+    """
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    named = os.environ.get("GRACE_DATA")
+    place = Path(named) if named else beside
+    try:
+        return find_data_root(place)
+    except DataError:
+        pytest.skip(f"no C-MAPSS data in {place}; set GRACE_DATA to the folder with CMAPSSData/")

@@ -1,0 +1,120 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from grace.evaluation import friedman_nemenyi, holm, paired_bootstrap, paired_tests, rmse
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    with pytest.raises(ValueError, match="p_values"):
+        holm([1.2])
+
+
+def test_paired_tests_agree_with_scipy():
+    rng = np.random.default_rng(0)
+    scores = {name: rng.normal(m, 1, 8).tolist() for name, m in (("a", 10), ("b", 12), ("c", 10))}
+    tests = paired_tests(scores)
+    assert [(t.a, t.b) for t in tests] == [("a", "b"), ("a", "c"), ("b", "c")]
+    for t in tests:
+        a, b = np.array(scores[t.a]), np.array(scores[t.b])
+        assert t.p_t == pytest.approx(stats.ttest_rel(a, b).pvalue)
+        assert t.p_wilcoxon == pytest.approx(stats.wilcoxon(a, b).pvalue)
+        assert t.d_z == pytest.approx((a - b).mean() / (a - b).std(ddof=1))
+        assert t.p_t_holm >= t.p_t
+        assert t.p_wilcoxon_holm >= t.p_wilcoxon
+    versus = paired_tests(scores, reference="c")
+    assert [(t.a, t.b) for t in versus] == [("a", "c"), ("b", "c")]
+
+
+def test_five_seeds_cannot_satisfy_wilcoxon():
+    (test,) = paired_tests({"good": [1, 2, 3, 4, 5], "bad": [11, 13, 15, 17, 19]})
+    assert test.p_wilcoxon == pytest.approx(0.0625)
+    assert test.p_t < 0.01
+
+
+@pytest.mark.filterwarnings("error")
+def test_constant_differences():
+    same, shifted = paired_tests({"a": [1, 2, 3], "b": [1, 2, 3], "c": [0, 1, 2]}, reference="a")
+    assert (same.d_z, same.p_t, same.p_wilcoxon) == (0.0, 1.0, 1.0)
+    assert (shifted.d_z, shifted.p_t) == (-math.inf, 0.0)
+    assert type(shifted).model_validate_json(shifted.model_dump_json()) == shifted
+
+
+@pytest.mark.parametrize(
+    ("scores", "reference", "message"),
+    [
+        ({"a": [1, 2]}, None, "two methods"),
+        ({"a": [1, 2], "b": [1]}, None, "same seeds"),
+        ({"a": [1], "b": [1]}, None, "at least two"),
+        ({"a": [1, 2], "b": [1, 3]}, "z", "unknown reference"),
+        ({"a": [1, 2], "b": [1, math.nan]}, None, "finite"),
+    ],
+)
+def test_unpaired_scores_are_refused(scores, reference, message):
+    with pytest.raises(ValueError, match=message):
+        paired_tests(scores, reference=reference)
+
+
+def test_paired_bootstrap_sees_what_single_intervals_hide():
+    rng = np.random.default_rng(1)
+    true = rng.uniform(0, 125, 120)
+    common = rng.normal(0, 15, 120)
+    a, b = true + common, true + 1.1 * common
+    difference = paired_bootstrap("rmse", true, a, b, seed=0)
+    assert difference.value == pytest.approx(rmse(true, a) - rmse(true, b))
+    assert difference.excludes_zero
+    assert difference.interval.low < difference.value < difference.interval.high < 0
+    tie = paired_bootstrap("rmse", true, a, true - common, seed=0)
+    assert not tie.excludes_zero
+    with pytest.raises(ValueError, match="unknown metric"):
+        paired_bootstrap("r2", true, a, b, seed=0)
+
+
+# Demšar 2006, table 5a: q_0.05 of the two-tailed Nemenyi test
+@pytest.mark.parametrize(("k", "q"), [(3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (10, 3.164)])
+def test_nemenyi_q_is_the_published_one(k, q):
+    result = friedman_nemenyi(np.random.default_rng(0).normal(size=(4, k)), list("abcdefghij")[:k])
+    assert result.q == pytest.approx(q, abs=1e-3)  # the table truncates
+
+
+def test_nemenyi_critical_difference_of_demsar_s_example():
+    scores = np.random.default_rng(0).normal(size=(14, 4))
+    assert friedman_nemenyi(scores, "abcd").critical_difference == pytest.approx(1.25, abs=5e-3)
+    assert friedman_nemenyi(scores, "abcd", alpha=0.1).q == pytest.approx(2.291, abs=6e-4)
+
+
+def test_friedman_by_hand_and_groups():
+    # always the same order: χ² = 12·N/(k(k+1)) (ΣR² - k(k+1)²/4) = 5·(14 - 12) = 10
+    scores = np.tile([3.0, 1.0, 2.0], (5, 1))
+    result = friedman_nemenyi(scores, ["last", "first", "middle"])
+    assert result.mean_ranks == (3.0, 1.0, 2.0)
+    assert result.statistic == pytest.approx(10.0)
+    assert result.critical_difference == pytest.approx(2.343 * math.sqrt(12 / 30), abs=1e-3)
+    assert result.groups == (("first", "middle"), ("middle", "last"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_ties_share_ranks_and_all_equal_is_no_difference():
+    tied = friedman_nemenyi([[1, 1, 2], [1, 1, 2]], "abc")
+    assert tied.mean_ranks == (1.5, 1.5, 3.0)
+    equal = friedman_nemenyi(np.ones((3, 3)), "abc")
+    assert (equal.statistic, equal.p_value) == (0.0, 1.0)
+    assert equal.groups == (("a", "b", "c"),)
+
+
+@pytest.mark.parametrize(
+    ("scores", "names", "message"),
+    [
+        (np.ones((4, 2)), "ab", "3 methods"),
+        (np.ones((1, 3)), "abc", "2 blocks"),
+        (np.ones((4, 3)), "ab", "scores must be"),
+        (np.full((4, 3), np.nan), "abc", "finite"),
+    ],
+)
+def test_bad_tables_are_refused(scores, names, message):
+    with pytest.raises(ValueError, match=message):
+        friedman_nemenyi(scores, names)
