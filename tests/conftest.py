@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from grace.data.download import find_data_root
 from grace.data.errors import DataError
+
+# A busy machine is not a slow test.
+settings.register_profile("grace", deadline=None)
+settings.load_profile("grace")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ Names:
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,12 +32,13 @@ __all__ = [
     "OUTER_METHODS",
     "Method",
     "NamedMethod",
+    "OuterMethod",
     "build_method",
     "parse_method",
 ]
 
 
-def _fixed(argument: str | None, **options: Any) -> BaseMTLLoss:
+def _fixed(argument: str | None = None, **options: Any) -> BaseMTLLoss:
     if argument is None:
         return FixedWeightLoss(**options)
     try:
@@ -50,31 +52,25 @@ def _fixed(argument: str | None, **options: Any) -> BaseMTLLoss:
     return FixedWeightLoss(weight, 1.0 - weight, **options)
 
 
-def _plain(cls: type[BaseMTLLoss]) -> Callable[..., BaseMTLLoss]:
-    def build(argument: str | None, **options: Any) -> BaseMTLLoss:
-        if argument is not None:
-            raise ValueError(f"only 'fixed' takes an argument after a colon, got ':{argument}'")
-        return cls(**options)
+@dataclass(frozen=True)
+class OuterMethod:
+    """How a balancer is made, and one line on what it does."""
 
-    return build
-
-
-def _surgeon(name: str) -> Callable[..., BaseMTLLoss]:
-    def build(argument: str | None, **options: Any) -> BaseMTLLoss:
-        if argument is not None:
-            raise ValueError(f"only 'fixed' takes an argument after a colon, got ':{argument}'")
-        return SurgeryLoss(name, **options)
-
-    return build
+    build: Callable[..., BaseMTLLoss]
+    summary: str
+    takes_argument: bool = False
 
 
-OUTER_METHODS: dict[str, Callable[..., BaseMTLLoss]] = {
-    "fixed": _fixed,
-    "uncertainty": _plain(UncertaintyLoss),
-    "gradnorm": _plain(GradNormLoss),
-    "dwa": _plain(DWALoss),
-    "gaba": _plain(GABALoss),
-    **{name: _surgeon(name) for name in SURGEONS},
+OUTER_METHODS: dict[str, OuterMethod] = {
+    "fixed": OuterMethod(_fixed, "constant weights; fixed:<w> sets the RUL weight", True),
+    "uncertainty": OuterMethod(UncertaintyLoss, "homoscedastic uncertainty (Kendall et al. 2018)"),
+    "gradnorm": OuterMethod(GradNormLoss, "gradient normalisation (Chen et al. 2018)"),
+    "dwa": OuterMethod(DWALoss, "dynamic weight average (Liu et al. 2019)"),
+    "gaba": OuterMethod(GABALoss, "weights counter the ratio of the task gradient norms"),
+    **{
+        name: OuterMethod(functools.partial(SurgeryLoss, name), summary)
+        for name, summary in SURGEONS.items()
+    },
 }
 
 
@@ -119,6 +115,8 @@ def parse_method(name: str) -> tuple[str, str, str | None]:
         inner, outer = "mse", text
     outer, colon, argument = outer.partition(":")
     if inner in INNER_LOSSES and outer in OUTER_METHODS:
+        if colon and not OUTER_METHODS[outer].takes_argument:
+            raise ValueError(f"{name!r}: only 'fixed' takes an argument after a colon")
         return inner, outer, argument if colon else None
     known = [*NAMED_METHODS, *OUTER_METHODS, *INNER_LOSSES]
     wrong = inner if inner not in INNER_LOSSES else outer
@@ -165,7 +163,8 @@ def build_method(
     """
     inner, outer, argument = parse_method(name)
     try:
-        balancer = OUTER_METHODS[outer](argument, **(outer_options or {}))
+        arguments = () if argument is None else (argument,)
+        balancer = OUTER_METHODS[outer].build(*arguments, **(outer_options or {}))
     except TypeError as error:
         raise ValueError(f"outer method {outer!r}: {error}") from error
     options = dict(inner_options or {})

@@ -64,8 +64,7 @@ class CmapssFiles:
         try:
             return self.members[name]()
         except _DAMAGE as error:
-            problem = f"cannot be read ({error})."
-            where = self.label(name)
+            problem, where = f"cannot be read ({error}).", self.label(name)
             raise DataError(problem, source=where, remedy=f"replace it, {FETCH}") from error
 
 
@@ -84,7 +83,8 @@ def _in_zip(file: Path | io.BytesIO, where: str, nested: bool = False) -> Iterat
     try:
         with zipfile.ZipFile(file) as archive:
             names = [n for n in archive.namelist() if not n.startswith("__MACOSX")]
-        inner = [] if nested else [(n, member(n)) for n in names if n.endswith(".zip")]
+        nests = [n for n in names if PurePosixPath(n).match("CMAPSSData*.zip") and not nested]
+        inner = [(n, member(n)) for n in nests]
     except _DAMAGE as error:
         problem = f"is not a readable zip archive ({error})."
         raise DataError(problem, source=where, remedy=f"replace it, {FETCH}") from error
@@ -101,9 +101,9 @@ def _candidates(root: Path) -> Iterator[CmapssFiles]:
         yield _in_folder(root)
         below = sorted(root.iterdir(), key=lambda p: (not p.name.startswith("CMAPSSData"), p.name))
         yield from (_in_folder(path) for path in below if path.is_dir())
-        for path in below:
-            if path.suffix == ".zip" and path.is_file():
-                yield from _in_zip(path, str(path))
+        # By name, since the archives of other data sets beside it are up to 15 GB.
+        for path in (*root.glob("CMAPSSData*.zip"), *root.glob("6*Turbofan*.zip")):
+            yield from _in_zip(path, str(path))
 
 
 def locate_cmapss(root: Path | str) -> CmapssFiles | None:
@@ -180,12 +180,12 @@ def download_cmapss(
     from grace.data.cmapss import verify_cmapss  # here, because it finds its files with this module
 
     folder = Path(target) / "CMAPSSData"
-    if any(folder.glob("*.txt")):
+    if locate_cmapss(folder) is not None:
         checks = [c for c in verify_cmapss(folder) if c.name != "readme.txt"]
         edited = [c.name for c in checks if c.status == "modified"]
         if edited:
             raise DataError(
-                f"{', '.join(edited)} are not the published files.",
+                f"not the published files: {', '.join(edited)}.",
                 source=folder,
                 remedy="move them away or choose another target; nothing was downloaded.",
             )
@@ -262,13 +262,22 @@ def _unpack(archive: Path, scratch: Path, folder: Path) -> None:
     names = [n for n, c in checks.items() if c.status == "ok"]
     broken = [c for n, c in checks.items() if n not in names and n != "readme.txt"]
     if broken:
-        told = [f"{c.name} {f'has SHA-256 {c.actual}' if c.actual else c.status}" for c in broken]
+        told = [
+            f"{c.name} {f'has SHA-256 {c.actual}' if c.actual else 'is missing'}" for c in broken
+        ]
         raise DataError("; ".join(told) + ".")
     files = require_cmapss(archive)
     for name in names:
         (scratch / name).write_bytes(files.read(name))
     for name in names:
         os.replace(scratch / name, folder / name)
+
+
+def default_cache() -> Path:
+    """The user's cache folder for data, as the operating system places it."""
+    import pooch
+
+    return Path(pooch.os_cache("grace"))
 
 
 def find_data_root(explicit: Path | str | None = None) -> Path:
@@ -281,11 +290,9 @@ def find_data_root(explicit: Path | str | None = None) -> Path:
     Raises:
         DataError: none of them does; the message lists the places.
     """
-    import pooch
-
     named = os.environ.get("GRACE_DATA")
     places = [Path(named)] if named else []
-    places += [Path("data"), Path("../shared/data"), Path(pooch.os_cache("grace"))]
+    places += [Path("data"), Path("../shared/data"), default_cache()]
     places = [Path(explicit)] if explicit is not None else places
     for place in places:
         if locate_cmapss(place) is not None:

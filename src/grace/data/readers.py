@@ -14,7 +14,14 @@ from grace.data.download import find_data_root, locate_cmapss
 from grace.data.errors import DataError
 from grace.data.fleet import Dataset
 
-__all__ = ["READERS", "DatasetInfo", "Reader", "list_datasets", "load_dataset"]
+__all__ = [
+    "READERS",
+    "DatasetInfo",
+    "Reader",
+    "canonical_name",
+    "list_datasets",
+    "load_dataset",
+]
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,16 @@ def load_dataset(name: str, *, root: Path | str | None = None, **options: Any) -
         grace.data.errors.DataError: there is no dataset 'FD01'; did you mean FD001? \
 Remedy: choose of FD001, FD002, FD003, FD004, sim.
     """
+    reader = READERS[canonical_name(name)]
+    return reader.read(None if root is None else Path(root), **options)
+
+
+def canonical_name(name: str) -> str:
+    """The name of a dataset as the registry spells it; case does not matter.
+
+    Raises:
+        DataError: no dataset of this name; the message suggests one.
+    """
     by_fold = {known.casefold(): known for known in READERS}
     known = by_fold.get(name.casefold())
     if known is None:
@@ -147,7 +164,7 @@ Remedy: choose of FD001, FD002, FD003, FD004, sim.
         raise DataError(
             f"there is no dataset {name!r}{hint}", remedy=f"choose of {', '.join(READERS)}."
         )
-    return READERS[known].read(None if root is None else Path(root), **options)
+    return known
 
 
 def list_datasets(root: Path | str | None = None) -> list[DatasetInfo]:

@@ -16,7 +16,8 @@ from grace.data.fleet import Fleet, FleetSchema
 
 __all__ = ["Finding", "check_frame", "check_units", "inspect"]
 
-_MAX_CONDITIONS = 20  # more groups of settings than this are a continuum, not conditions
+# More groups of settings than this, or fewer rows in a group, are a continuum, not conditions.
+_MAX_CONDITIONS, _MIN_ROWS = 20, 10
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 
@@ -210,8 +211,7 @@ def inspect(fleet: Fleet, *, window: int = 30) -> list[Finding]:
         ('gap', (1,), 'gaps: 1 in 1 of 1 units; first: unit 1, from cycle 3 to 7 (usual step 1).')
     """
     parts = (_timing(fleet), _constants(fleet), _rows(fleet, window)) if fleet.n_units else ()
-    found = [finding for part in parts for finding in part]
-    return sorted(found, key=lambda f: f.severity != "warning")
+    return sorted((f for part in parts for f in part), key=lambda f: f.severity != "warning")
 
 
 def _timing(fleet: Fleet) -> list[Finding]:
@@ -256,7 +256,7 @@ def _constants(fleet: Fleet) -> list[Finding]:
         found.append(Finding("constant", "note", message, remedy, columns=columns))
     group = _conditions(values[:, :n])
     n_groups = int(group.max()) + 1
-    if 1 < n_groups <= _MAX_CONDITIONS:
+    if 1 < n_groups <= min(_MAX_CONDITIONS, fleet.n_rows // _MIN_ROWS):
         still = ~flat
         for g in range(n_groups):
             still &= np.ptp(values[group == g], axis=0) == 0.0

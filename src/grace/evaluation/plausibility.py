@@ -136,7 +136,8 @@ def check_plausibility(
         )
         flags.append(Flag(code="worse_than_constant", severity="warning", message=text))
 
-    boosting = baselines.get("gradient_boosting")
+    boosters = [v for k, v in baselines.items() if k.startswith("gradient_boosting")]
+    boosting = min(boosters, default=None)
     if rmse_capped is not None and boosting is not None and rmse_capped > boosting:
         text = (
             f"RMSE {rmse_capped:.2f} loses to untuned gradient boosting on window statistics "

@@ -1,5 +1,12 @@
 """Runs: one from start to end, and the folder it leaves."""
 
-from grace.experiments.run import RunListener, RunResult, run, run_name
+from grace.experiments.run import (
+    RunListener,
+    RunResult,
+    evaluate_run,
+    read_metrics,
+    run,
+    run_name,
+)
 
-__all__ = ["RunListener", "RunResult", "run", "run_name"]
+__all__ = ["RunListener", "RunResult", "evaluate_run", "read_metrics", "run", "run_name"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -12,7 +10,15 @@ from grace.data.fleet import Fleet
 from grace.data.labels import capped_rul
 from grace.data.preprocessing import FeatureTable, Preprocessor
 from grace.data.splits import UnitSplit
-from grace.evaluation import BASELINES, Evaluation, Protocol, evaluate
+from grace.evaluation import (
+    AgeOnlyBaseline,
+    ConstantBaseline,
+    Evaluation,
+    GradientBoostingBaseline,
+    Protocol,
+    TrivialBaseline,
+    evaluate,
+)
 from grace.training.config import RunConfig
 
 __all__ = ["baseline_predictions", "judge_predictions"]
@@ -25,36 +31,39 @@ def baseline_predictions(
 ) -> dict[str, Values]:
     """Predicted RUL of each trivial baseline for every test row.
 
-    They learn from the same units and labels as the network. Those that read sensors get the
-    normalised sensors over the network's window, without the network's further features, which
-    window statistics and age replace.
+    They learn from the same units and labels as the network. ``gradient_boosting`` reads the
+    normalised sensors over the network's window; if the network is given further features (age,
+    departure …), ``gradient_boosting_all_inputs`` reads those too, so that the network's lead is
+    not the features' lead.
     """
     labels = capped_rul(train, config.labels)
-    whole = [
-        unit
-        for unit, start, length in zip(train.unit_ids, train.starts(), train.lengths(), strict=True)
-        if np.isfinite(labels[start : start + length]).all()
-    ]
-    known = train.select(whole)
+    places = zip(train.unit_ids, train.starts(), train.lengths(), strict=True)
+    known = train.select([u for u, s, n in places if np.isfinite(labels[s : s + n]).all()])
     target = capped_rul(known, config.labels)
     learned, judged = preprocessor.transform(known), preprocessor.transform(test)
+    sensors = [learned.names.index(name) for name in preprocessor.sensors_]
+    window = max(2, config.windows.length)
+    models: dict[str, tuple[TrivialBaseline, list[int]]] = {
+        "constant": (ConstantBaseline(), sensors),
+        "age_only": (AgeOnlyBaseline(), sensors),
+        "gradient_boosting": (GradientBoostingBaseline(window), sensors),
+    }
+    if len(sensors) < len(learned.names):
+        everything = list(range(len(learned.names)))
+        models["gradient_boosting_all_inputs"] = (GradientBoostingBaseline(window), everything)
     predictions: dict[str, Values] = {}
-    for name, cls in BASELINES.items():
-        options: dict[str, Any] = {}
-        if name == "gradient_boosting":
-            options["window"] = max(2, config.windows.length)
-        model = cls(**options).fit(*_inputs(learned, preprocessor), target)
-        predictions[name] = model.predict(*_inputs(judged, preprocessor))
+    for name, (model, columns) in models.items():
+        model.fit(*_inputs(learned, columns), target)
+        predictions[name] = model.predict(*_inputs(judged, columns))
     return predictions
 
 
 def _inputs(
-    table: FeatureTable, preprocessor: Preprocessor
+    table: FeatureTable, columns: list[int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64], Values]:
-    """Normalised sensors, unit places and age in the form the baselines take."""
-    sensors = [table.names.index(s) for s in preprocessor.sensors_]
+    """Chosen inputs, unit places and age in the form the baselines take."""
     age = table.times - np.repeat(table.times[table.starts], table.lengths)
-    return table.rows[:, sensors], table.starts, table.lengths, age
+    return table.rows[:, columns], table.starts, table.lengths, age
 
 
 def judge_predictions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from grace.prediction.predictor import Predictor
 from grace.training.config import RunConfig
 from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
-__all__ = ["RunListener", "RunResult", "run", "run_name"]
+__all__ = ["RunListener", "RunResult", "evaluate_run", "read_metrics", "run", "run_name"]
 
 
 @dataclass
@@ -164,6 +165,45 @@ def run(
     return RunResult(folder, evaluation, honest)
 
 
+def evaluate_run(
+    folder: str | Path, *, data_root: str | Path | None = None
+) -> tuple[Evaluation, bool]:
+    """Predict the test set anew with the artifact of a finished run, and judge it.
+
+    Returns:
+        The evaluation, and whether it equals the one stored with the run (to 1e-3 cycles: another
+        machine may round otherwise).
+
+    Raises:
+        ArtifactError: the folder is no finished run, or the data is not that of the run.
+    """
+    folder = Path(folder)
+    predictor = Predictor.load(folder)
+    config, provenance = predictor.artifact.config, predictor.artifact.provenance
+    data = load_dataset(config.dataset, root=data_root, **config.dataset_options)
+    hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
+    if hashes != provenance["data_hash"]:
+        raise ArtifactError(
+            f"{folder}: was made with other data than what {config.dataset} holds here (content "
+            "hashes differ). Remedy: `grace data verify`, or train anew."
+        )
+    units = provenance["units"]
+    split = UnitSplit(tuple(units["train"]), tuple(units["validation"]))
+    beside = (
+        baseline_predictions(
+            config, data.train.select(split.train), data.test, predictor.artifact.preprocessor
+        )
+        if config.evaluate_baselines
+        else {}
+    )
+    predicted = predictor.predict(data.test, every_row=True)
+    fresh = judge_predictions(
+        config, data.test, predicted, beside, split, select_on=config.select_on
+    )
+    stored, _ = read_metrics(folder)
+    return fresh, abs(fresh.rmse - stored.rmse) < 1e-3
+
+
 @dataclass
 class _Prepared:
     split: UnitSplit
@@ -248,8 +288,6 @@ def _metrics(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any
 
 def read_metrics(folder: Path) -> tuple[Evaluation, Evaluation | None]:
     """The evaluations of ``metrics.json``: of the chosen checkpoint, and see :class:`RunResult`."""
-    import json
-
     content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     honest = content["validation_selected"]
     return (

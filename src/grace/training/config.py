@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from grace.core.methods import Method, build_method, parse_method
 from grace.data.labels import LabelConfig
 from grace.data.preprocessing import PreprocessorConfig
+from grace.data.readers import canonical_name
 from grace.data.windows import WindowConfig
 from grace.models import DualTaskModel
 from grace.training.presets import PRESETS
@@ -63,6 +65,12 @@ class MethodConfig(_Section):
     def _known(cls, name: str) -> str:
         parse_method(name)
         return name.strip().lower()
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> MethodConfig:
+        with contextlib.suppress(ImportError):  # a missing extra is told when it is needed
+            self.build(cap=125.0)
+        return self
 
     def build(self, cap: float) -> Method:
         """A new method; the failure bias starts at the label cap unless an option says else."""
@@ -166,6 +174,11 @@ class RunConfig(_Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, name: str) -> str:
+        return canonical_name(name)
 
     @classmethod
     def load(

@@ -1,0 +1,40 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Nothing has to be done before them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast lint clean
+
+help:
+	@echo "make demo       install, train GRACE on the built-in simulated fleet, write the report"
+	@echo "make test       install, check style and types, run every test"
+	@echo "make test-fast  the tests without those marked slow"
+	@echo "make clean      remove environment, runs and caches"
+
+# The constraints file keeps set-up on the CPU build of torch.
+$(INSTALLED): pyproject.toml requirements/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e ".[dev,surgery]"
+	@touch $@
+
+install: $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/grace train --dataset sim --method grace --preset fast --out runs/demo
+
+test: $(INSTALLED) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-fast: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,282 @@
+"""What makes a frame unusable, told by column, unit, time and remedy; what is only suspicious."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grace.data import DataError, Fleet, FleetSchema
+from grace.data.cmapss import read_cmapss
+from grace.data.validation import check_frame, check_units, inspect
+
+SCHEMA = FleetSchema(settings=("load",), sensors=("temp",))
+
+
+def frame(**columns: Any) -> pl.DataFrame:
+    base: dict[str, Any] = {
+        "unit": [7, 7, 7],
+        "cycle": [1, 2, 3],
+        "load": [1.0, 1.0, 1.0],
+        "temp": [20.0, 21.0, 22.0],
+    }
+    return pl.DataFrame({**base, **columns}, strict=False)
+
+
+def refusal(raw: pl.DataFrame) -> str:
+    with pytest.raises(DataError) as error:
+        check_frame(raw, SCHEMA, source="fleet.csv")
+    return str(error.value)
+
+
+FILL = "fill the gap (for example with the unit's last value) or drop the row."
+REPLACE = "replace it (for example by the unit's last value) or drop the row."
+DATES = "convert it to numbers, e.g. hours since the unit's first row; name the time_unit."
+CELL = "correct the cell, or leave the column out of the schema."
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "null": (
+        {"temp": [20.0, None, 1.0]},
+        f"column 'temp', row 1 (unit 7, cycle 2) is empty. Remedy: {FILL}",
+    ),
+    "NaN": (
+        {"load": [1.0, 1.0, float("nan")]},
+        f"column 'load', row 2 (unit 7, cycle 3) is not finite: nan. Remedy: {REPLACE}",
+    ),
+    "inf": (
+        {"temp": [float("-inf"), 1.0, 1.0]},
+        f"column 'temp', row 0 (unit 7, cycle 1) is not finite: -inf. Remedy: {REPLACE}",
+    ),
+    "text": (
+        {"temp": ["20", "n/a", "?"]},
+        f"column 'temp', row 1 (unit 7, cycle 2) is not a number: 'n/a'. Remedy: {CELL}",
+    ),
+    "empty text": (
+        {"temp": ["20", "21", ""]},
+        f"column 'temp', row 2 (unit 7, cycle 3) is not a number: ''. Remedy: {CELL}",
+    ),
+    "nan as text": (
+        {"temp": ["20", "nan", "21"]},
+        f"column 'temp', row 1 (unit 7, cycle 2) is not finite: nan. Remedy: {REPLACE}",
+    ),
+    "list": (
+        {"temp": [[1], [2], [3]]},
+        "column 'temp' is not numeric but List(Int64). "
+        "Remedy: cast it to numbers, or leave it out of the schema.",
+    ),
+    "time null": (
+        {"cycle": [1, None, 3]},
+        f"column 'cycle', row 1 (unit 7) is empty. Remedy: {FILL}",
+    ),
+    "time inf": (
+        {"cycle": [1.0, 2.0, float("inf")]},
+        f"column 'cycle', row 2 (unit 7) is not finite: inf. Remedy: {REPLACE}",
+    ),
+    "time date": (
+        {"cycle": [dt.date(2024, 1, d) for d in (1, 2, 3)]},
+        f"column 'cycle' holds dates or times (Date). Remedy: {DATES}",
+    ),
+    "time twice": (
+        {"cycle": [2, 1, 2]},
+        "unit 7 has two rows at cycle 2 (rows 0 and 2). "
+        "Remedy: keep one row per unit and cycle, or average them.",
+    ),
+    "unit null": (
+        {"unit": [7, None, 7]},
+        "column 'unit', row 1 (cycle 2) is empty. "
+        "Remedy: give every row the unit it belongs to, or drop it.",
+    ),
+    "unit fraction": (
+        {"unit": [7.0, 7.5, 8.0]},
+        "column 'unit' of units is Float64, for example 7.0. "
+        "Remedy: units are named by whole numbers or text; cast the column.",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", list(REFUSED))
+def test_refusals_name_place_and_remedy(kind: str) -> None:
+    columns, told = REFUSED[kind]
+    assert refusal(frame(**columns)) == f"fleet.csv: {told}"
+
+
+def test_missing_columns_and_no_rows() -> None:
+    assert refusal(frame().drop("temp")) == (
+        "fleet.csv: column 'temp' is missing; found unit, cycle, load. "
+        "Remedy: rename the column or name it in the schema."
+    )
+    assert "column 'cycle' is missing (and load, temp); found unit." in refusal(
+        frame().select("unit")
+    )
+    assert refusal(frame().clear()) == (
+        "fleet.csv: there are no rows. Remedy: check the file or the filter before it."
+    )
+
+
+def test_columns_are_selected_ordered_and_cast() -> None:
+    raw = frame(other=["x"] * 3, temp=["1", " 2 ", "3"], load=[True, False, True])
+    clean = check_frame(raw.select("other", "temp", "load", "cycle", "unit"), SCHEMA, source="x")
+    assert clean.schema == {
+        "unit": pl.Int64,
+        "cycle": pl.Int64,
+        "load": pl.Float64,
+        "temp": pl.Float64,
+    }
+    assert clean["temp"].to_list() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype"),
+    [
+        ([1, 2, 3], pl.Int64),
+        ([0.5, 1.0, 3.0], pl.Float64),
+        (["1", "2", "10"], pl.Int64),
+        (["0.5", "2", "10"], pl.Float64),
+        (pl.Series([1, 2, 3], dtype=pl.UInt16), pl.Int64),
+    ],
+)
+def test_time_keeps_whole_numbers_whole(cells: Any, dtype: Any) -> None:
+    assert check_frame(frame(cycle=cells), SCHEMA, source="x").schema["cycle"] == dtype
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype", "first"),
+    [
+        ([3.0, 3.0, 1.0], pl.Int64, 3),
+        (pl.Series(["b", "b", "a"], dtype=pl.Categorical), pl.String, "b"),
+        (pl.Series(["b", "b", "a"], dtype=pl.Enum(["a", "b"])), pl.String, "b"),
+    ],
+)
+def test_units_in_order_of_first_appearance(cells: Any, dtype: Any, first: Any) -> None:
+    clean = check_frame(frame(unit=cells), SCHEMA, source="x")
+    assert clean.schema["unit"] == dtype
+    assert clean["unit"][0] == first
+
+
+@given(st.permutations(range(9)))
+def test_sorted_by_unit_and_time_whatever_the_order(order: list[int]) -> None:
+    raw = pl.DataFrame(
+        {
+            "unit": ["c", "c", "c", "a", "a", "a", "b", "b", "b"],
+            "cycle": [1, 5, 10, 2, 3, 4, 1, 2, 30],
+            "load": [0.0] * 9,
+            "temp": [float(i) for i in range(9)],
+        }
+    )[order]
+    clean = check_frame(raw, SCHEMA, source="x")
+    units = list(dict.fromkeys(raw["unit"]))
+    key = [(units.index(u), t) for u, t in clean.select("unit", "cycle").rows()]
+    assert key == sorted(key)
+    assert sorted(clean.rows()) == sorted(raw.rows())
+
+
+# --- the table of units -------------------------------------------------------------------------
+
+ORDER = pl.Series("unit", [1, 2])
+UNITS: dict[str, tuple[dict[str, Any], str]] = {
+    "no column": ({"unit": [1, 2]}, "the table of units has no column 'rul_at_end'."),
+    "twice": (
+        {"unit": [1, 2, 1], "rul_at_end": [0, 0, 0]},
+        "unit 1 is named twice in the table of units. Remedy: keep one line per unit.",
+    ),
+    "no rows": (
+        {"unit": [1, 2, 3], "rul_at_end": [0, 0, 0]},
+        "unit 3 is in the table of units but has no rows. Remedy: add its rows or leave it out.",
+    ),
+    "other type": (
+        {"unit": ["1", "2"], "rul_at_end": [0, 0]},
+        "unit '1' is in the table of units but has no rows (the rows call it 1). "
+        "Remedy: use the same identifiers in both.",
+    ),
+    "absent": (
+        {"unit": [1], "rul_at_end": [0]},
+        "unit 2 has rows but is missing from the table of units. "
+        "Remedy: add it; leave rul_at_end empty if its life left is not known.",
+    ),
+    "negative": ({"unit": [1, 2], "rul_at_end": [0, -3]}, "rul_at_end of unit 2 is -3."),
+    "NaN": ({"unit": [1, 2], "rul_at_end": [float("nan"), 0]}, "rul_at_end of unit 1 is nan."),
+    "text": ({"unit": [1, 2], "rul_at_end": ["0", "1"]}, "is not numeric but String."),
+}
+
+
+@pytest.mark.parametrize("kind", list(UNITS))
+def test_tables_of_units_that_do_not_fit(kind: str) -> None:
+    columns, told = UNITS[kind]
+    with pytest.raises(DataError) as error:
+        check_units(pl.DataFrame(columns, strict=False), ORDER, source="table.csv")
+    assert str(error.value).startswith("table.csv: ")
+    assert told in str(error.value)
+    assert error.value.remedy
+
+
+def test_tables_of_units_that_fit() -> None:
+    for left in ([0, 5], [None, None], [0.0, None]):
+        check_units(pl.DataFrame({"unit": [2, 1], "rul_at_end": left}), ORDER, source="x")
+
+
+def test_fates_by_mapping_are_checked_too() -> None:
+    with pytest.raises(DataError, match=r"unit 8 is in the table of units but has no rows"):
+        Fleet.from_frame(frame(), SCHEMA, rul_at_end={7: 0, 8: 0})
+    with pytest.raises(DataError, match=r"rul_at_end of unit 7 is not a number: 'soon'"):
+        Fleet.from_frame(frame(), SCHEMA, rul_at_end={7: "soon"})  # type: ignore[dict-item]
+
+
+# --- findings -----------------------------------------------------------------------------------
+
+
+def kinds(raw: pl.DataFrame, window: int = 1) -> dict[str, tuple[str, tuple[Any, ...]]]:
+    found = inspect(Fleet.from_frame(raw, SCHEMA), window=window)
+    assert all(f.message.endswith(".") and f.remedy for f in found)
+    return {f.kind: (f.severity, f.units or f.columns) for f in found}
+
+
+def test_nothing_to_find() -> None:
+    assert kinds(frame(load=[1.0, 2.0, 3.0])) == {}
+
+
+def test_gaps_late_starts_and_short_units() -> None:
+    raw = pl.DataFrame(
+        {
+            "unit": [1] * 4 + [2] * 3,
+            "cycle": [1, 2, 3, 9, 4, 5, 6],
+            "load": [float(i) for i in range(7)],
+            "temp": [float(i) for i in range(7)],
+        }
+    )
+    assert kinds(raw, window=4) == {
+        "gap": ("warning", (1,)),
+        "late_start": ("warning", (2,)),
+        "short": ("note", (2,)),
+    }
+
+
+def test_counting_from_zero_and_hours_are_no_alarm() -> None:
+    raw = frame(load=[1.0, 2.0, 3.0])
+    assert kinds(raw.with_columns(cycle=pl.Series([0, 1, 2]))) == {"late_start": ("note", (7,))}
+    assert kinds(raw.with_columns(cycle=pl.Series([0.5, 1.0, 1.5]))) == {}
+
+
+def test_constant_channels() -> None:
+    assert kinds(frame()) == {"constant": ("note", ("load",))}
+    rows = {"unit": [1] * 40, "cycle": list(range(1, 41)), "load": [1.0, 9.0, 1.0001, 9.0] * 10}
+    raw = pl.DataFrame({**rows, "temp": [5.0, 6.0] * 20})
+    assert kinds(raw) == {"constant_in_condition": ("note", ("temp",))}
+    assert kinds(raw[:6]) == {}  # too few rows to speak of conditions
+
+
+def test_one_machine_under_two_names() -> None:
+    raw = frame(load=[1.0, 2.0, 3.0])
+    both = pl.concat([raw, raw.with_columns(unit=pl.lit(8, pl.Int64))])
+    assert kinds(both) == {"duplicate_rows": ("warning", (7, 8))}
+
+
+def test_real_data_holds_what_the_field_knows(data_root: Path) -> None:
+    one = {f.kind: f.columns for f in inspect(read_cmapss(data_root, "FD001").train)}
+    assert one == {"constant": ("setting3", "s1", "s5", "s10", "s16", "s18", "s19")}
+    six = {f.kind: f for f in inspect(read_cmapss(data_root, "FD002").test)}
+    assert six["constant_in_condition"].columns == ("s1", "s5", "s18", "s19")
+    assert len(six["short"].units) == 6
