@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -78,10 +79,24 @@ class OperatingConditions:
         return np.asarray(distance > self.limit_[labels] + 1e-9)
 
     def _kmeans(self, scaled: Array, k: int) -> Array:
-        from sklearn.cluster import KMeans
+        # scipy's, since importing scikit-learn alone takes longer than all the rest of a fit.
+        from scipy.cluster.vq import kmeans2
 
-        model = KMeans(k, n_init=10, random_state=self.seed).fit(scaled)
-        return np.asarray(model.cluster_centers_, dtype=np.float64)
+        # Clusters are found on a sample; one Lloyd step over all rows then places the centroids.
+        rng = np.random.default_rng(self.seed)
+        sample = scaled[rng.choice(len(scaled), min(len(scaled), 4096), replace=False)]
+        best, least = np.empty(0), np.inf
+        for _ in range(10):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an empty cluster: this start loses anyway
+                found, labels = kmeans2(sample, k, minit="++", rng=rng)
+            spread = float(((sample - found[labels]) ** 2).sum())
+            if spread < least and len(np.unique(labels)) == k:
+                best, least = found, spread
+        if not best.size:
+            raise ValueError(f"the settings do not divide into {k} conditions: lower n_conditions")
+        labels = np.argmin([((scaled - c) ** 2).sum(axis=1) for c in best], axis=0)
+        return np.stack([scaled[labels == c].mean(axis=0) for c in range(k)])
 
     def _choose_k(self, scaled: Array) -> int:
         from sklearn.cluster import KMeans

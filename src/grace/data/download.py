@@ -128,11 +128,9 @@ def require_cmapss(root: Path | str) -> CmapssFiles:
     """As :func:`locate_cmapss`, but a :class:`DataError` says so where there are none."""
     files = locate_cmapss(root)
     if files is None:
-        raise DataError(
-            "no C-MAPSS files (train_FD001.txt, ...) here, one level below, or in a zip.",
-            source=root,
-            remedy=f"name the folder that holds them, {FETCH}",
-        )
+        problem = "no C-MAPSS files (train_FD001.txt, ...) here, one level below, or in a zip."
+        remedy = f"name the folder that holds them, {FETCH}"
+        raise DataError(problem, source=root, remedy=remedy)
     return files
 
 
@@ -262,10 +260,8 @@ def _unpack(archive: Path, scratch: Path, folder: Path) -> None:
     names = [n for n, c in checks.items() if c.status == "ok"]
     broken = [c for n, c in checks.items() if n not in names and n != "readme.txt"]
     if broken:
-        told = [
-            f"{c.name} {f'has SHA-256 {c.actual}' if c.actual else 'is missing'}" for c in broken
-        ]
-        raise DataError("; ".join(told) + ".")
+        told = {c.name: f"has SHA-256 {c.actual}" if c.actual else "is missing" for c in broken}
+        raise DataError("; ".join(f"{name} {what}" for name, what in told.items()) + ".")
     files = require_cmapss(archive)
     for name in names:
         (scratch / name).write_bytes(files.read(name))
@@ -298,8 +294,5 @@ def find_data_root(explicit: Path | str | None = None) -> Path:
         if locate_cmapss(place) is not None:
             return place
     listing = ", ".join(str(place.absolute()) for place in places)
-    raise DataError(
-        f"no C-MAPSS data found; searched {listing}.",
-        remedy="run `grace data download cmapss`, or set GRACE_DATA to the folder that holds "
-        "CMAPSSData/.",
-    )
+    remedy = "run `grace data download cmapss`, or set GRACE_DATA to the folder that holds "
+    raise DataError(f"no C-MAPSS data found; searched {listing}.", remedy=remedy + "CMAPSSData/.")

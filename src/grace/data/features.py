@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 __all__ = ["age", "departure", "exponential_mean"]
 
@@ -35,12 +36,9 @@ def departure(values: Array, starts: Index, lengths: Index, n_rows: int) -> Arra
 
 def exponential_mean(values: Array, starts: Index, lengths: Index, alpha: float) -> Array:
     """``m_t = α·x_t + (1 − α)·m_{t−1}`` from ``m_1 = x_1`` in each unit, (R, C)."""
-    from scipy.signal import lfilter
-
-    smoothed = np.empty_like(values)
-    for start, length in zip(starts, lengths, strict=True):
-        block = values[start : start + length]
-        smoothed[start : start + length] = lfilter(
-            [alpha], [1.0, alpha - 1.0], block, axis=0, zi=(1.0 - alpha) * block[:1]
-        )[0]
-    return smoothed
+    columns = [f"c{i}" for i in range(values.shape[1])]
+    frame = pl.DataFrame(values, schema=columns).with_columns(
+        unit=pl.Series(np.repeat(np.arange(len(starts)), lengths))
+    )
+    mean = pl.col(columns).ewm_mean(alpha=alpha, adjust=False).over("unit")
+    return frame.select(mean).to_numpy()
