@@ -98,7 +98,9 @@ def test_zero_with_zero_gradient_at_perfect_prediction(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(pairs=values())
-def test_finite_not_negative_with_finite_gradient(name: str, pairs: list[tuple[float, float]]) -> None:
+def test_finite_not_negative_with_finite_gradient(
+    name: str, pairs: list[tuple[float, float]]
+) -> None:
     both = torch.tensor(pairs)
     pred = both[:, 0].clone().requires_grad_()
     loss = build_inner_loss(name)(pred, both[:, 1])

@@ -105,9 +105,10 @@ class BaseMTLLoss(nn.Module):
         if self.signal == "norms":
             extras["norms"] = self._norms(losses, task_grad_norms, shared_params)
         elif self.signal == "gramian":
-            if gramian is None:
+            if gramian is None and self.needs_signal:
                 raise ValueError(f"{type(self).__name__} reads the Gramian: pass gramian=(K, K)")
-            extras["gramian"] = gramian.detach()
+            unread = losses.new_zeros(self.n_tasks, self.n_tasks)
+            extras["gramian"] = unread if gramian is None else gramian.detach()
         return self.combine(losses, **extras)
 
     def _norms(
@@ -119,6 +120,8 @@ class BaseMTLLoss(nn.Module):
                     f"task_grad_norms has shape {tuple(norms.shape)}, expected ({self.n_tasks},)"
                 )
             return norms.detach()
+        if not self.needs_signal:
+            return torch.ones_like(losses).detach()
         if shared_params is None:
             raise ValueError(
                 f"{type(self).__name__} reads gradient norms: pass task_grad_norms=(K,) or "
@@ -132,8 +135,8 @@ class BaseMTLLoss(nn.Module):
 
     def _apply_weights(self, losses: Tensor, weights: Tensor) -> Tensor:
         """Σ λ_i L_i, remembering λ for :attr:`weights`."""
-        with torch.no_grad():
-            self.applied_weights.copy_(weights)
+        if self.training:
+            self.applied_weights.copy_(weights.detach())
         return (weights * losses).sum()
 
     def on_epoch_end(self, mean_losses: Tensor) -> None:
@@ -217,9 +220,7 @@ class UncertaintyLoss(BaseMTLLoss):
     def combine(self, losses: Tensor, **signal: Tensor) -> Tensor:
         """The negative log likelihood; differentiable in s."""
         weights = self.factor * torch.exp(-self.log_vars)
-        with torch.no_grad():
-            self.applied_weights.copy_(weights)
-        return (weights * losses).sum() + 0.5 * self.log_vars.sum()
+        return self._apply_weights(losses, weights) + 0.5 * self.log_vars.sum()
 
     def telemetry(self) -> dict[str, Tensor]:
         """The learned log variances."""
@@ -303,10 +304,12 @@ class GradNormLoss(BaseMTLLoss):
                 self.initial_losses.copy_(losses.clamp_min(1e-12))
                 self.started.fill_(True)
             positive = self.task_weights.clamp_min(1e-3)
-            self.task_weights.copy_(positive * (self.n_tasks / positive.sum()))
+            weights = positive * (self.n_tasks / positive.sum())
+            if self.training:
+                self.task_weights.copy_(weights)
             rate = losses / self.initial_losses
-            target = (self.task_weights * norms).mean() * (rate / rate.mean()) ** self.alpha
-        total = self._apply_weights(losses, self.task_weights.detach())
+            target = (weights * norms).mean() * (rate / rate.mean()) ** self.alpha
+        total = self._apply_weights(losses, weights)
         usable = bool(torch.isfinite(norms).all()) and bool(torch.isfinite(target).all())
         if not (self.training and usable):
             return total

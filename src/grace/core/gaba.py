@@ -27,7 +27,8 @@ def closed_form_weights(norms: Tensor, closed_form: ClosedForm = "complement") -
         scaled = norms / norms.max().clamp_min(torch.finfo(norms.dtype).tiny)
         weights = (scaled.sum() - scaled) / ((size - 1) * scaled.sum())
     else:
-        inverse = norms.min().clamp_min(torch.finfo(norms.dtype).tiny) / norms
+        positive = norms.clamp_min(torch.finfo(norms.dtype).tiny)
+        inverse = positive.min() / positive
         weights = inverse / inverse.sum()
     return torch.where(total > 0, weights, torch.full_like(norms, 1.0 / size))
 
@@ -114,11 +115,6 @@ class GABALoss(BaseMTLLoss):
         """Whether the coming step reads the norms (not in warm-up nor between updates)."""
         since = int(self.step_count) - self.warmup_steps
         return self.training and since >= 0 and since % self.update_every == 0
-
-    def _norms(self, losses: Tensor, norms: Tensor | None, shared_params: Any) -> Tensor:
-        if not self.needs_signal and norms is None:
-            return torch.ones_like(self.ema_weights)
-        return super()._norms(losses, norms, shared_params)
 
     def floored(self) -> Tensor:
         """λ*: the EMA with the floor applied, renormalised, (K,)."""

@@ -51,6 +51,9 @@ def _dual_cone_projector() -> Any:
     class NonNegativeLeastSquares(DualConeProjector):
         """argmin vᵀGv with v ≥ u, as v = u + s, s ≥ 0 and ‖Rs + Ru‖ for RᵀR = G."""
 
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _dual_cone_projector, ()  # a local class cannot be pickled by name
+
         def __call__(self, u: Tensor, gramian: Tensor) -> Tensor:
             matrix = gramian.detach().cpu().double().numpy()
             values, vectors = np.linalg.eigh(matrix)

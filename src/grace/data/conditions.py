@@ -36,7 +36,9 @@ class OperatingConditions:
     def fit(self, settings: Array) -> OperatingConditions:
         """Learn the conditions of the training rows, (R, S); S = 0 is one condition."""
         spread = settings.std(axis=0)
-        self.scale_: Array = np.where(spread > 0, spread, 1.0)
+        # The spread of a constant such as 0.1 is rounding noise, and no scale.
+        noise = 1e-9 * np.maximum(1.0, np.abs(settings.mean(axis=0)))
+        self.scale_: Array = np.where(spread > noise, spread, 1.0)
         scaled = settings / self.scale_
         distinct = np.unique(scaled, axis=0)
         k = self._choose_k(scaled) if self.n_conditions == "auto" else self.n_conditions
@@ -127,6 +129,8 @@ class OperatingConditions:
         """The inverse of :meth:`to_dict`."""
         self = cls(max(1, len(state["centers"])))
         self.scale_ = np.asarray(state["scale"], dtype=np.float64)
-        self.centers_ = np.asarray(state["centers"], dtype=np.float64).reshape(-1, len(self.scale_))
+        self.centers_ = np.asarray(state["centers"], dtype=np.float64).reshape(
+            len(state["centers"]), len(self.scale_)
+        )
         self.limit_ = np.asarray(state["limit"], dtype=np.float64)
         return self

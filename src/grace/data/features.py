@@ -26,12 +26,14 @@ def departure(values: Array, starts: Index, lengths: Index, n_rows: int) -> Arra
 
     Within those first rows the mean of the rows so far is taken, so no row sees a later one.
     """
-    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
-    first = np.repeat(starts, lengths)
-    position = np.arange(len(values)) - first
-    known = np.minimum(position + 1, n_rows)
-    baseline = (sums[first + known] - sums[first]) / known[:, None]
-    return np.asarray(values - baseline)
+    departed = np.empty_like(values)
+    # Unit by unit: in one running sum over all, a unit's numbers would hang on those before it.
+    for start, length in zip(starts, lengths, strict=True):
+        known = np.minimum(np.arange(length), n_rows - 1)
+        block = values[start : start + length]
+        sums = np.cumsum(block[:n_rows], axis=0)
+        departed[start : start + length] = block - sums[known] / (known + 1)[:, None]
+    return departed
 
 
 def exponential_mean(values: Array, starts: Index, lengths: Index, alpha: float) -> Array:

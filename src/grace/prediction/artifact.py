@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from grace._version import __version__
@@ -104,14 +105,23 @@ class Artifact:
         try:
             config = RunConfig.model_validate(content["config"])
             preprocessor = Preprocessor.from_dict(content["preprocessor"])
-            model = config.model.build(content["model"]["c_in"], config.labels.n_classes)
+            with torch.random.fork_rng(devices=[]):  # initial weights that are overwritten
+                model = config.model.build(content["model"]["c_in"], config.labels.n_classes)
             model.load_state_dict(load_file(folder / "weights.safetensors"))
-        except (KeyError, ValueError, RuntimeError, OSError) as error:
+            provenance = content["provenance"]
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            OSError,
+            SafetensorError,
+        ) as error:
             raise ArtifactError(
                 f"{folder}: the artifact cannot be read ({error}). Remedy: train it again, or use "
                 f"the version of grace it was written with ({content.get('grace', 'unknown')})."
             ) from error
-        return cls(model.eval(), preprocessor, config, content["provenance"])
+        return cls(model.eval(), preprocessor, config, provenance)
 
 
 def read_artifact_json(folder: Path) -> dict[str, Any]:
@@ -132,7 +142,10 @@ def read_artifact_json(folder: Path) -> dict[str, Any]:
                 else "give the folder of a finished run, as printed by `grace train`."
             )
         )
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: is not valid JSON ({error}). Remedy: train again.") from error
     if content.get("format") != FORMAT:
         raise ArtifactError(
             f"{path}: format {content.get('format')} is not {FORMAT}. Remedy: use the version of "

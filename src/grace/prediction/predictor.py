@@ -2,43 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+import torch
 
 from grace.data.fleet import Fleet
 from grace.data.windows import WindowSet
 from grace.prediction.artifact import Artifact
-from grace.training.inference import predict_windows
+from grace.prediction.runtime import Runtime, make_runtime
 from grace.training.trainer import resolve_device
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "score"]
 
 
 class Predictor:
     """Predicts the RUL and health state of a fleet with a trained artifact.
+
+    Args:
+        artifact: the trained model.
+        runtime: ``torch``, ``onnxruntime`` or ``openvino`` (see ``grace.prediction.runtime``).
+        precision: ``fp32``; ``bf16`` (torch, openvino); ``int8`` (onnxruntime).
+        device: ``cpu``, ``cuda``, ``auto`` …; other runtimes than torch compute on the CPU.
+        threads: of one batch; None means as many as PyTorch uses (``OMP_NUM_THREADS`` counts).
+        batch_size: windows per forward pass; memory grows with it.
+        model_file: what ``export_onnx`` wrote; None exports in memory where a runtime needs it,
+            which takes seconds.
+
+    Raises:
+        ValueError: an argument is unknown or does not go with the others.
+        ImportError: the runtime is not installed; the message names the extra.
+        ArtifactError: ``model_file`` was exported from another model.
 
     Example:
         >>> predictor = Predictor.load("runs/sim-grace-fast-seed42")  # doctest: +SKIP
         >>> predictor.predict(fleet)  # doctest: +SKIP
     """
 
-    def __init__(self, artifact: Artifact, *, device: str = "cpu", batch_size: int = 1024) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        runtime: str = "torch",
+        precision: str = "fp32",
+        device: str = "cpu",
+        threads: int | None = None,
+        batch_size: int = 1024,
+        model_file: str | Path | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be ≥ 1")
         self.artifact = artifact
-        self.device = resolve_device(device)
+        where = "cpu" if device == "auto" and runtime != "torch" else device
+        self.device = resolve_device(where)
         self.batch_size = batch_size
-        self._model = artifact.model.to(self.device).eval()
+        self.runtime = make_runtime(
+            artifact,
+            runtime,
+            precision=precision,
+            device=self.device,
+            threads=threads,
+            file=None if model_file is None else Path(model_file),
+        )
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu") -> Predictor:
-        """From an artifact folder."""
-        return cls(Artifact.load(folder), device=device)
+    def load(cls, folder: str | Path, **options: Any) -> Predictor:
+        """From an artifact folder; ``options`` as for the class."""
+        return cls(Artifact.load(folder), **options)
 
     def predict(self, fleet: Fleet, *, every_row: bool = False) -> pl.DataFrame:
         """Predictions for the last row of each unit, or for every row.
 
         Units shorter than the window are left-padded by repeating their first row; none is
-        dropped.
+        dropped. Memory grows with the rows, never with rows times window length: windows are cut
+        one batch at a time.
 
         Returns:
             One row per unit (or per row of the fleet, in its order) with ``unit``, ``time``,
@@ -57,17 +98,46 @@ class Predictor:
         )
         if not every_row:
             windows = windows.last_of_each_unit()
-        rul, probabilities = predict_windows(
-            self._model, windows.to(self.device), batch_size=self.batch_size
+        rul, probabilities = score(
+            self.runtime, windows, n_classes=config.labels.n_classes, batch_size=self.batch_size
         )
         ends = windows.ends.numpy()
         columns = {
             "unit": fleet.frame.get_column(fleet.schema.unit)[ends],
             "time": table.times[ends],
-            "rul": rul.double().numpy(),
-            "health": probabilities.argmax(dim=1).numpy(),
+            "rul": rul.astype(np.float64),
+            "health": probabilities.argmax(axis=1),
         }
         for c in range(probabilities.shape[1]):
-            columns[f"p_health_{c}"] = probabilities[:, c].double().numpy()
+            columns[f"p_health_{c}"] = probabilities[:, c].astype(np.float64)
         columns["condition_distance"] = table.condition_distance[ends]
         return pl.DataFrame(columns)
+
+    def score_stream(
+        self, fleets: Iterable[Fleet], *, every_row: bool = False
+    ) -> Iterator[pl.DataFrame]:
+        """Predictions of one fleet after another, as :meth:`predict` makes them.
+
+        For fleets that do not fit in memory: give a generator that reads one partition (whole
+        units) at a time; only one is held.
+        """
+        for fleet in fleets:
+            yield self.predict(fleet, every_row=every_row)
+
+
+def score(
+    runtime: Runtime, windows: WindowSet, *, n_classes: int, batch_size: int = 1024
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """RUL (M,) and health probabilities (M, K) of M windows, in order.
+
+    Windows are cut one batch at a time: memory beyond the rows and the results grows with
+    ``batch_size``, not with M.
+    """
+    windows = windows.to(runtime.device)
+    rul = np.empty(len(windows), dtype=np.float32)
+    probabilities = np.empty((len(windows), n_classes), dtype=np.float32)
+    for start in range(0, len(windows), batch_size):
+        here = slice(start, min(start + batch_size, len(windows)))
+        index = torch.arange(here.start, here.stop, device=runtime.device)
+        rul[here], probabilities[here] = runtime(windows.gather(index))
+    return rul, probabilities

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from matplotlib import style as mpl_style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 __all__ = ["PALETTE", "STATES", "Tone", "figure_style", "new_figure", "state_color", "state_names"]
 
@@ -52,7 +53,7 @@ _SETTINGS = {
     "axes.facecolor": "none",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
-    "axes.labelsize": 10.0,
+    "axes.labelsize": 10.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
     "axes.titlecolor": INK,
@@ -70,14 +71,14 @@ _SETTINGS = {
     "grid.linewidth": 0.8,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
-    "xtick.labelsize": 9.0,
-    "ytick.labelsize": 9.0,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
     "xtick.major.size": 3.0,
     "ytick.major.size": 0.0,
     "xtick.minor.size": 0.0,
     "ytick.minor.size": 0.0,
     "legend.frameon": False,
-    "legend.fontsize": 9.0,
+    "legend.fontsize": 10.0,
     "legend.labelcolor": INK,
     "legend.handlelength": 1.4,
     "lines.linewidth": 1.6,
@@ -88,6 +89,7 @@ _SETTINGS = {
     "savefig.facecolor": "auto",
     "path.simplify": True,
     "path.simplify_threshold": 0.3,
+    "text.hinting": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "grace",
 }
@@ -95,7 +97,7 @@ _SETTINGS = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Matplotlib with its defaults and our settings, whatever the user's own are; then as before."""
+    """Matplotlib with its defaults and our settings inside, as before outside."""
     with mpl_style.context(["default", _SETTINGS]):
         yield
 
@@ -123,6 +125,16 @@ def state_role(state: int, n: int) -> str:
 def state_color(state: int, n: int) -> str:
     """The light colour of a health state of n."""
     return PALETTE[state_role(state, n)].light
+
+
+def log_scale(ax: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers at the powers of ten."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    few = high / low < 30.0
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=8))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def legend_above(ax: Axes, columns: int = 4) -> None:

@@ -68,7 +68,7 @@ class SvgSheet:
                 element.text = None
             attributes = {_local(k): v for k, v in element.attrib.items()}
             identity = attributes.pop("id", None)
-            if identity in used:
+            if identity is not None and identity in used:
                 attributes["id"] = names.setdefault(identity, f"{prefix}-{len(names)}")
             style = attributes.pop("style", "")
             if style and (name := self._class(style, prefix)):

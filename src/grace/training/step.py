@@ -126,7 +126,7 @@ def _backward(
             parameter.grad = gradient
     else:
         total.backward()
-    diagnostics = dict(outer.telemetry())
+    diagnostics = {k: v.detach().clone() for k, v in outer.telemetry().items()}
     if gradients is not None:
         diagnostics |= _gradient_diagnostics(gradients, n_shared)
     return total, diagnostics

@@ -30,7 +30,15 @@ from grace.training.journal import Journal
 from grace.training.schedule import LearningRate
 from grace.training.step import NonFiniteLossError, Stepper, training_step
 
-__all__ = ["Best", "EpochRecord", "FitResult", "Progress", "Trainer", "resolve_device"]
+__all__ = [
+    "Best",
+    "EpochRecord",
+    "FitResult",
+    "Progress",
+    "Trainer",
+    "resolve_device",
+    "training_step",
+]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,182 @@
+"""What a report is made from: the files of a run folder, read and checked once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import ValidationError
+
+from grace.evaluation import Evaluation, prognostics_by_unit
+from grace.prediction.artifact import ArtifactError, read_artifact_json
+from grace.training.journal import read_lines
+
+__all__ = ["Material", "Trajectory", "read_material"]
+
+Array = npt.NDArray[np.float64]
+_NEEDED = ("unit", "time", "rul", "rul_true", "rul_true_capped")
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """One test unit over its recorded time: all arrays (n,), truth NaN where nobody knows it."""
+
+    unit: Any
+    time: Array
+    predicted: Array
+    true: Array
+    true_capped: Array
+    states: npt.NDArray[np.int64] | None
+
+    @property
+    def error(self) -> float:
+        """Prediction minus capped truth at the last row; positive is late."""
+        return float(self.predicted[-1] - self.true_capped[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A finished run: its evaluation, predictions, logs and provenance.
+
+    ``honest`` is the validation-selected evaluation of a test-selected run, else None.
+    ``history`` and ``telemetry`` are empty where the run left none.
+    """
+
+    folder: Path
+    artifact: dict[str, Any]
+    evaluation: Evaluation
+    honest: Evaluation | None
+    predictions: pl.DataFrame
+    history: list[dict[str, Any]]
+    telemetry: list[dict[str, Any]]
+
+    @property
+    def mark(self) -> str:
+        """What every figure and table must be marked with; "" if nothing."""
+        return self.evaluation.protocol.mark
+
+    @property
+    def time_unit(self) -> str:
+        """What RUL counts."""
+        return self.evaluation.protocol.time_unit
+
+    @property
+    def cap(self) -> float | None:
+        """The label cap, in :attr:`time_unit`."""
+        return self.evaluation.protocol.label_cap
+
+    @property
+    def n_states(self) -> int:
+        """Number of health states."""
+        return len(self.evaluation.protocol.health_thresholds) + 1
+
+    @cached_property
+    def trajectories(self) -> list[Trajectory]:
+        """Every test unit, in the order of the predictions."""
+        frame = self.predictions
+        columns = {name: _floats(frame, name) for name in _NEEDED[1:]}
+        states = frame.get_column("health").to_numpy() if "health" in frame.columns else None
+        units = frame.get_column("unit").to_list()
+        starts = [i for i in range(len(units)) if i == 0 or units[i] != units[i - 1]]
+        found = []
+        for a, b in zip(starts, [*starts[1:], len(units)], strict=True):
+            part = {name: values[a:b] for name, values in columns.items()}
+            found.append(
+                Trajectory(
+                    units[a],
+                    part["time"],
+                    part["rul"],
+                    part["rul_true"],
+                    part["rul_true_capped"],
+                    None if states is None else states[a:b],
+                )
+            )
+        return found
+
+    @cached_property
+    def judged(self) -> list[Trajectory]:
+        """The units whose remaining life is known, hence judged."""
+        return [t for t in self.trajectories if not np.isnan(t.true).any()]
+
+    @cached_property
+    def last_rows(self) -> pl.DataFrame:
+        """The predictions at each unit's last row."""
+        return self.predictions.group_by("unit", maintain_order=True).last()
+
+    def by_unit(self, lambdas: Sequence[float]) -> dict[str, npt.NDArray[Any]]:
+        """The prognostic metrics of every unit, with the settings of the evaluation's summary."""
+        kept = self.judged
+        summary = self.evaluation.prognostics
+        return prognostics_by_unit(
+            np.repeat(np.arange(len(kept)), [t.time.size for t in kept]),
+            np.concatenate([t.time for t in kept]),
+            np.concatenate([t.true for t in kept]),
+            np.concatenate([t.predicted for t in kept]),
+            cap=summary.cap,
+            alpha=summary.alpha,
+            lambdas=lambdas,
+            horizon_alpha=summary.horizon_alpha,
+        )
+
+
+def read_material(folder: Path) -> Material:
+    """Read a run folder.
+
+    Raises:
+        ArtifactError: the folder holds no finished run, or a file of it cannot be used.
+    """
+    artifact = read_artifact_json(folder)
+    evaluation, honest = _read_metrics(folder / "metrics.json")
+    return Material(
+        folder=folder,
+        artifact=artifact,
+        evaluation=evaluation,
+        honest=honest,
+        predictions=_read_predictions(folder / "predictions.parquet"),
+        history=read_lines(folder / "history.jsonl"),
+        telemetry=read_lines(folder / "telemetry.jsonl"),
+    )
+
+
+def _read_metrics(path: Path) -> tuple[Evaluation, Evaluation | None]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        honest = content.get("validation_selected")
+        return (
+            Evaluation.model_validate(content["evaluation"]),
+            None if honest is None else Evaluation.model_validate(honest),
+        )
+    except FileNotFoundError:
+        raise _unusable(path, "no such file") from None
+    except (KeyError, AttributeError, json.JSONDecodeError, ValidationError) as error:
+        raise _unusable(path, f"cannot be read ({error})") from error
+
+
+def _read_predictions(path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(path)
+    except FileNotFoundError:
+        raise _unusable(path, "no such file") from None
+    except pl.exceptions.PolarsError as error:
+        raise _unusable(path, f"cannot be read ({error})") from error
+    missing = [name for name in _NEEDED if name not in frame.columns]
+    if missing:
+        raise _unusable(path, f"lacks the column {', '.join(missing)}")
+    if frame.is_empty():
+        raise _unusable(path, "holds no prediction")
+    return frame
+
+
+def _unusable(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(f"{path}: {why}. Remedy: run `grace train` for this folder again.")
+
+
+def _floats(frame: pl.DataFrame, name: str) -> Array:
+    return frame.get_column(name).cast(pl.Float64).fill_null(float("nan")).to_numpy()

@@ -1,0 +1,239 @@
+"""The report of a run: one HTML file that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from grace._version import __version__
+from grace.evaluation import Evaluation, Interval
+from grace.report import tables, wording
+from grace.report.choice import choose_units
+from grace.report.gallery import Gallery
+from grace.report.material import Material, read_material
+from grace.report.style import PALETTE, state_names, state_role
+from grace.report.svg import style_hash
+from grace.report.words import verdict
+
+__all__ = ["SECTIONS", "Section", "write_report"]
+
+
+class Section(NamedTuple):
+    """A section of the page: anchor, heading, and its name in the contents."""
+
+    id: str
+    title: str
+    short: str
+
+
+SECTIONS = (
+    Section("verdict", "Verdict", "Verdict"),
+    Section("units", "Which units must come in", "Units to bring in"),
+    Section("time", "Remaining life over time", "Over time"),
+    Section("sorted", "All test units against the truth", "Against the truth"),
+    Section("zones", "Error by remaining life", "Error by zone"),
+    Section("health", "Health state", "Health state"),
+    Section("prognostics", "How early it can be trusted", "How early"),
+    Section("training", "Training", "Training"),
+    Section("baselines", "Beside trivial predictors", "Beside baselines"),
+    Section("provenance", "Protocol and provenance", "Provenance"),
+)
+
+
+def write_report(
+    run_folder: Path, output: Path | None = None, *, units: Sequence[Any] | None = None
+) -> Path:
+    """Write the report of a finished run.
+
+    The page depends on the run folder alone: the same folder gives the same bytes.
+
+    Args:
+        run_folder: folder of the run.
+        output: HTML file; None: ``report.html`` in the run folder.
+        units: test units to draw over time; None chooses telling ones.
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        ArtifactError: the folder holds no finished run, or a unit is not in its predictions.
+    """
+    folder = Path(run_folder)
+    target = folder / "report.html" if output is None else Path(output)
+    html = _render(read_material(folder), units)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(target.name + ".tmp")
+    temporary.write_text(html, encoding="utf-8")
+    os.replace(temporary, target)
+    return target
+
+
+def _render(m: Material, units: Sequence[Any] | None) -> str:
+    environment = Environment(
+        loader=PackageLoader("grace.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": wording.figure,
+        "signed": wording.signed,
+        "share": wording.share,
+    }
+    gallery = Gallery(m, choose_units(m, units))
+    loader = environment.loader
+    assert loader is not None
+    css = _palette_css() + loader.get_source(environment, "report.css")[0] + gallery.sheet.css
+    values = {**_values(m), **gallery.drawn, "css": Markup(css), "style_hash": style_hash(css)}
+    return environment.get_template("report.html.j2").render(values)
+
+
+def _palette_css() -> str:
+    light = "".join(f"--{name}:{tone.light};" for name, tone in PALETTE.items())
+    dark = "".join(f"--{name}:{tone.dark};" for name, tone in PALETTE.items())
+    return (
+        f":root{{color-scheme:light dark;{light}--wash:#f4f6f8}}\n"
+        f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}--wash:#1d252e}}}}\n"
+    )
+
+
+def _values(m: Material) -> dict[str, Any]:
+    evaluation, config = m.evaluation, m.artifact.get("config", {})
+    protocol = evaluation.protocol
+    method = str(config.get("method", {}).get("name", "model")).upper()
+    dataset = m.artifact.get("provenance", {}).get("dataset", {})
+    names, name = state_names(m.n_states), m.folder.resolve().name
+    return {
+        "version": m.artifact.get("grace", __version__),
+        "title": f"{protocol.dataset} {method}: RMSE {wording.figure(evaluation.rmse)}",
+        "folder": name,
+        "mark": m.mark,
+        "sections": SECTIONS,
+        "protocol": protocol,
+        "prognostics": evaluation.prognostics,
+        "method": method,
+        "seeds": ", ".join(map(str, protocol.seeds)) or "not stated",
+        "dataset_text": dataset.get("description"),
+        "cap": None if m.cap is None else f"{m.cap:g}",
+        "time_unit": m.time_unit,
+        "verdict": verdict(m),
+        "cards": _cards(m),
+        "banner": [f.message for f in evaluation.flags if f.code == "test_selected"],
+        "flags": [f for f in evaluation.flags if f.code != "test_selected"],
+        "ranking": tables.ranking(m),
+        "zones": evaluation.zones,
+        "states": [
+            {"name": state, "role": state_role(k, len(names))} for k, state in enumerate(names)
+        ],
+        "states_text": _states_text(m, names),
+        "prognostic_rows": tables.prognostic_rows(m),
+        "training_notes": _training_notes(m),
+        "has_baselines": bool(evaluation.baselines),
+        "results": tables.results(m),
+        "level": wording.level_of(evaluation.model.last_cycle.capped),
+        "gap": _gap(evaluation, m.honest),
+        "provenance": tables.provenance_rows(m),
+        "config_yaml": yaml.safe_dump(config, sort_keys=False),
+        "command": f"grace train --config run.yaml --out runs/{shlex.quote(name)}",
+    }
+
+
+class Card(NamedTuple):
+    """A headline number; ``ours`` ones carry the mark of the protocol."""
+
+    what: str
+    value: str
+    unit: str
+    beside: str
+    ours: bool = True
+
+
+def _cards(m: Material) -> list[Card]:
+    last = m.evaluation.model.last_cycle.capped
+    capped = "" if m.cap is None else f", labels capped at {m.cap:g}"
+    level = wording.level_of(last)
+
+    def between(interval: Interval | None) -> str:
+        text = wording.interval_text(interval)
+        return f"{level} interval {text}" if text else "no interval"
+
+    cards = [
+        Card(
+            f"RMSE, last record{capped}",
+            wording.figure(last.rmse),
+            m.time_unit,
+            between(last.intervals.get("rmse")),
+        )
+    ]
+    for name in tables.rivals(m.evaluation):
+        theirs = m.evaluation.baselines[name].last_cycle.capped
+        what = f"{wording.predictor_name(name).capitalize()}, same units"
+        text = between(theirs.intervals.get("rmse"))
+        cards.append(Card(what, wording.figure(theirs.rmse), m.time_unit, text, ours=False))
+    nasa = wording.figure(last.nasa_sum)
+    cards.append(
+        Card("NASA score (late costs more)", nasa, "", between(last.intervals.get("nasa_sum")))
+    )
+    late = wording.share(last.late_share)
+    leaning = f"mean error {wording.signed(last.bias)} {m.time_unit}"
+    cards.append(Card("Predicted too late", late, "of units", leaning))
+    health = m.evaluation.model.health_last_cycle
+    if health is not None:
+        right, f1 = wording.share(health.accuracy), wording.figure(health.macro_f1)
+        cards.append(Card("Health state right", right, "of units", f"macro F1 {f1}"))
+    return cards
+
+
+def _states_text(m: Material, names: list[str]) -> str:
+    limits = [f"{v:g}" for v in m.evaluation.protocol.health_thresholds]
+    parts = [f"{names[0]} above {limits[0]} {m.time_unit}"]
+    parts += [f"{name} at or below {limit}" for name, limit in zip(names[1:], limits, strict=True)]
+    return f"True state by remaining life: {', '.join(parts)}."
+
+
+def _training_notes(m: Material) -> list[str]:
+    notes = []
+    if not m.history:
+        notes.append("This run left no history of its epochs.")
+    if not m.telemetry:
+        notes.append("This run left no log of its steps: task weights and gradients are not known.")
+    elif not any("lambda_raw" in r for r in m.telemetry):
+        method = m.artifact.get("config", {}).get("method", {}).get("name", "this method")
+        notes.append(f"{method} does not derive its task weights from gradient norms.")
+    floor = [r["floor_share"] for r in m.telemetry if r.get("floor_share") is not None]
+    if floor:
+        notes.append(
+            f"The floor held a weight up on {wording.share(floor[-1])} of the steps since warm-up"
+            + (": there the method is a fixed weighting." if floor[-1] > 0.5 else ".")
+        )
+    return notes
+
+
+def _gap(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any] | None:
+    if honest is None or honest.optimism_gap is None:
+        return None
+    gap, mine, other = honest.optimism_gap, evaluation.model.last_cycle, honest.model.last_cycle
+    rows = [
+        (title, wording.figure(a), wording.figure(b), wording.signed(c))
+        for title, a, b, c in (
+            ("RMSE, capped labels", other.capped.rmse, mine.capped.rmse, gap.rmse_capped),
+            ("RMSE, raw labels", other.raw.rmse, mine.raw.rmse, gap.rmse_raw),
+            ("NASA score, capped", other.capped.nasa_sum, mine.capped.nasa_sum, gap.nasa_capped),
+            ("NASA score, raw", other.raw.nasa_sum, mine.raw.nasa_sum, gap.nasa_raw),
+        )
+    ]
+    return {
+        "text": (
+            f"Chosen on held-out units, the same training has RMSE {wording.figure(honest.rmse)} "
+            f"instead of {wording.figure(evaluation.rmse)}."
+        ),
+        "rows": rows,
+    }

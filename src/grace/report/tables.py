@@ -1,0 +1,258 @@
+"""The tables of a report, as rows of ready text."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from grace.evaluation import Evaluation, Judged, LabelPair
+from grace.report.material import Material
+from grace.report.style import state_names, state_role
+from grace.report.wording import (
+    duration,
+    figure,
+    interval_text,
+    predictor_name,
+    share,
+    signed,
+    signed_short,
+)
+
+__all__ = [
+    "MetricGroup",
+    "RankedUnit",
+    "by_rmse",
+    "prognostic_rows",
+    "provenance_rows",
+    "ranking",
+    "results",
+    "rivals",
+]
+
+
+class RankedUnit(NamedTuple):
+    """A unit as the maintenance planner sees it; ``bar`` is 0..100, None where unknown."""
+
+    rank: int
+    unit: str
+    last: str
+    predicted: str
+    bar: float
+    state: str
+    role: str
+    probability: str
+    true: str
+    error: str
+    side: str
+
+
+def ranking(material: Material) -> list[RankedUnit]:
+    """Every test unit, the one with the shortest predicted life first."""
+    frame = material.last_rows.sort("rul", maintain_order=True)
+    cap, names = material.cap, state_names(material.n_states)
+    full = cap if cap is not None else max(float(frame["rul"].max() or 1.0), 1.0)  # type: ignore[arg-type]
+    rows = []
+    for rank, row in enumerate(frame.iter_rows(named=True), start=1):
+        true, capped = _number(row["rul_true"]), _number(row["rul_true_capped"])
+        known = true is not None and capped is not None
+        error = row["rul"] - capped if known else None
+        state = row.get("health")
+        chance = None if state is None else row.get(f"p_health_{state}")
+        rows.append(
+            RankedUnit(
+                rank,
+                str(row["unit"]),
+                f"{row['time']:g}",
+                f"{row['rul']:.1f}",
+                float(np.clip(100.0 * row["rul"] / full, 0.0, 100.0)),
+                "–" if state is None else names[min(state, len(names) - 1)],
+                "" if state is None else state_role(state, len(names)),
+                "" if chance is None else f"{chance:.0%}",
+                f"{true:g}" if known else "unknown",
+                "–" if error is None else signed_short(error),
+                "" if error is None else "late" if error > 0 else "early",
+            )
+        )
+    return rows
+
+
+def by_rmse(evaluation: Evaluation) -> dict[str, Judged]:
+    """The baselines, the strongest first."""
+    return dict(sorted(evaluation.baselines.items(), key=lambda b: b[1].last_cycle.capped.rmse))
+
+
+def rivals(evaluation: Evaluation) -> list[str]:
+    """The baselines a headline is held against: the strongest, and the constant."""
+    names = list(by_rmse(evaluation))
+    return list(dict.fromkeys([*names[:1], *(n for n in names if n == "constant")]))
+
+
+class MetricRow(NamedTuple):
+    """One predictor's figures; intervals are empty where there are none."""
+
+    who: str
+    is_model: bool
+    rmse: str
+    rmse_interval: str
+    mae: str
+    mae_interval: str
+    bias: str
+    nasa: str
+    nasa_interval: str
+    nasa_mean: str
+    late: str
+
+
+class MetricGroup(NamedTuple):
+    """The predictors on the same rows and labels."""
+
+    title: str
+    rows: list[MetricRow]
+
+
+def results(material: Material) -> list[MetricGroup]:
+    """Model and baselines: last and all rows, each against capped and against raw labels."""
+    evaluation, cap = material.evaluation, material.cap
+    predictors: dict[str, Judged] = {"model": evaluation.model}
+    predictors |= {predictor_name(k): v for k, v in by_rmse(evaluation).items()}
+    last, every = evaluation.model.last_cycle, evaluation.model.all_cycles
+    capped = "uncapped labels" if cap is None else f"labels capped at {cap:g}"
+    groups = []
+    for place, attribute, pair in (
+        (f"last row of each unit (n = {last.capped.n:,})", "last_cycle", last),
+        (f"all rows (n = {every.capped.n:,})", "all_cycles", every),
+    ):
+        for label, title in (("capped", capped), ("raw", "raw labels")):
+            assert isinstance(pair, LabelPair)
+            rows = [
+                _metric_row(name, judged, attribute, label) for name, judged in predictors.items()
+            ]
+            groups.append(MetricGroup(f"{place}, {title}", rows))
+    return groups
+
+
+def _metric_row(name: str, judged: Judged, place: str, label: str) -> MetricRow:
+    m = getattr(getattr(judged, place), label)
+    at = {k: interval_text(m.intervals.get(k)) for k in ("rmse", "mae", "nasa_sum")}
+    return MetricRow(
+        name, name == "model", figure(m.rmse), at["rmse"], figure(m.mae), at["mae"],
+        signed(m.bias), figure(m.nasa_sum), at["nasa_sum"], figure(m.nasa_mean),
+        share(m.late_share),
+    )  # fmt: skip
+
+
+def prognostic_rows(material: Material) -> list[tuple[str, str, str, str]]:
+    """Name, mean, median and number of units of every prognostic metric."""
+    summary, unit = material.evaluation.prognostics, material.time_unit
+    rows = []
+    for key, value in summary.metrics.items():
+        if key == "horizon":
+            name = f"prognostic horizon (±{summary.horizon_alpha:.0%} of life), {unit}"
+        elif key == "cra":
+            name = "cumulative relative accuracy"
+        elif key == "convergence":
+            name = f"convergence, {unit} (less is faster)"
+        else:
+            kind, _, lam = key.rpartition("_")
+            words = {
+                "alpha_lambda": f"α-λ accuracy: inside ±{summary.alpha:.0%}",
+                "relative_accuracy": "relative accuracy",
+            }
+            name = f"{words.get(kind, kind)} at λ = {lam}"
+        share_like = key.startswith("alpha_lambda")
+        mean = share(value.mean) if share_like else figure(value.mean)
+        median = "" if share_like else figure(value.median)
+        rows.append((name, mean, median, f"{value.n}"))
+    return rows
+
+
+def provenance_rows(material: Material) -> list[tuple[str, str]]:
+    """What was made from what, with what: term and value, the value plain text."""
+    artifact = material.artifact
+    facts = artifact.get("provenance", {})
+    environment = artifact.get("environment", {})
+    features = artifact.get("preprocessor", {}).get("config", {})
+    config = artifact.get("config", {})
+    hashes = facts.get("data_hash", {})
+    split = facts.get("units", {})
+    inputs = facts.get("inputs", [])
+    epoch = facts.get("chosen_epoch")
+    rows: list[tuple[str, Any]] = [
+        ("Dataset", facts.get("dataset", {}).get("description")),
+        ("Citation", facts.get("dataset", {}).get("citation")),
+        *((f"Data SHA-256, {name}", value) for name, value in hashes.items()),
+        ("Training units", _units(split.get("train"))),
+        ("Validation units", _units(split.get("validation"))),
+        ("Test units", split.get("n_test")),
+        ("Inputs", f"{len(inputs)}: {', '.join(map(str, inputs))}" if inputs else None),
+        ("Preprocessing", _preprocessing(features, artifact.get("preprocessor", {}))),
+        ("Window", _window(config.get("windows", {}), material.time_unit)),
+        ("Method", config.get("method", {}).get("name")),
+        ("Network", _network(artifact.get("model", {}))),
+        ("Seed", config.get("seed")),
+        ("Checkpoint", _checkpoint(epoch, facts)),
+        ("Training time", duration(facts.get("training_seconds"))),
+        ("Made", artifact.get("created")),
+        ("Versions", _versions(artifact.get("grace"), environment)),
+        ("Platform", _platform(environment)),
+        ("Run fingerprint", facts.get("fingerprint")),
+    ]
+    return [(term, str(value)) for term, value in rows if value not in (None, "", "–")]
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)
+
+
+def _units(units: list[Any] | None) -> str | None:
+    return f"{len(units)}: {', '.join(map(str, units))}" if units else None
+
+
+def _preprocessing(config: dict[str, Any], fitted: dict[str, Any]) -> str:
+    n = len((fitted.get("conditions") or {}).get("centers") or [None])
+    parts = [
+        f"z-score per channel and operating condition ({n} found)"
+        if n > 1
+        else "z-score per channel (one operating condition)"
+    ]
+    if config.get("clip"):
+        parts.append(f"clipped at ±{config['clip']:g}")
+    if config.get("age"):
+        parts.append("age of the unit")
+    if config.get("departure"):
+        parts.append(f"departure from the unit's own first {config.get('departure_rows')} records")
+    if config.get("ewm_alphas"):
+        weights = ", ".join(f"{a:g}" for a in config["ewm_alphas"])
+        parts.append(f"exponentially weighted means ({weights})")
+    return "; ".join(parts) + "; fitted on training units only"
+
+
+def _window(config: dict[str, Any], time_unit: str) -> str | None:
+    return f"{config['length']} records, stride {config['stride']}" if config else None
+
+
+def _network(model: dict[str, Any]) -> str | None:
+    return f"{model['parameters']:,} parameters, {model['c_in']} input channels" if model else None
+
+
+def _checkpoint(epoch: int | None, facts: dict[str, Any]) -> str | None:
+    if epoch is None:
+        return None
+    chosen = ", ".join(
+        f"{name} RMSE {figure(value)}" for name, value in facts.get("selection_rmse", {}).items()
+    )
+    text = f"epoch {epoch + 1} of {facts.get('epochs_trained', '?')}"
+    return f"{text}; best by {chosen}" if chosen else text
+
+
+def _versions(grace: str | None, environment: dict[str, Any]) -> str:
+    known = {"grace": grace, "Python": environment.get("python"), "torch": environment.get("torch")}
+    return ", ".join(f"{name} {version}" for name, version in known.items() if version)
+
+
+def _platform(environment: dict[str, Any]) -> str | None:
+    if "platform" not in environment:
+        return None
+    threads = environment.get("threads")
+    return f"{environment['platform']}" + (f", {threads} CPU thread(s)" if threads else "")

@@ -1,0 +1,77 @@
+"""Splits by unit: nothing shared, nothing lost, short and long lives on both sides."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grace.data import DataError, Fleet, FleetSchema
+from grace.data.splits import split_units
+
+SCHEMA = FleetSchema(sensors=("x",))
+
+
+def fleet(lives: list[int], running: list[bool] | None = None) -> Fleet:
+    rows = [(u, t, 0.0) for u, n in enumerate(lives) for t in (1, n + 1)]
+    frame = pl.DataFrame(rows, schema=["unit", "cycle", "x"], orient="row")
+    fates = [None if r else 0.0 for r in running or [False] * len(lives)]
+    return Fleet.from_frame(frame, SCHEMA, rul_at_end=dict(enumerate(fates)))
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Fleet:
+    lives = draw(st.lists(st.integers(1, 300), min_size=2, max_size=30))
+    running = draw(st.lists(st.booleans(), min_size=len(lives), max_size=len(lives)))
+    if sum(not r for r in running) < 2:
+        running[:2] = [False, False]
+    return fleet(lives, running)
+
+
+@given(fleets(), st.floats(0.0, 0.99), st.integers(0, 5))
+@settings(max_examples=60)
+def test_every_unit_is_on_one_side(units: Fleet, fraction: float, seed: int) -> None:
+    split = split_units(units, fraction, seed=seed)
+    assert not set(split.train) & set(split.validation)
+    assert sorted([*split.train, *split.validation]) == sorted(units.unit_ids)
+    assert len(set(split.train)) == len(split.train)
+    failed = dict(zip(units.unit_ids, units.units["failed"], strict=True))
+    assert any(failed[u] for u in split.train)  # something to learn the end of life from
+    assert all(failed[u] for u in split.validation)  # units still running cannot be judged on
+    if fraction > 0:
+        n = sum(failed.values())
+        assert len(split.validation) == min(max(1, round(fraction * n)), n - 1)
+    else:
+        assert split.validation == ()
+    assert split == split_units(units, fraction, seed=seed)
+
+
+def test_the_seed_decides() -> None:
+    units = fleet(list(range(10, 110)))
+    found = {split_units(units, 0.15, seed=s).validation for s in range(10)}
+    assert len(found) == 10
+
+
+def test_the_share_is_what_was_asked_for() -> None:
+    assert len(split_units(fleet([50] * 100), 0.15).validation) == 15
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_of_every_stratum_of_life_is_held_out(seed: int) -> None:
+    lives = list(np.random.default_rng(1).permutation(np.arange(20, 120)))
+    units = fleet([int(v) for v in lives])
+    held = sorted(lives[u] for u in split_units(units, 0.2, seed=seed).validation)
+    assert [int((v - 20) // 5) for v in held] == list(range(20))
+
+
+def test_too_few_failures_are_an_error() -> None:
+    with pytest.raises(DataError, match=r"only 1 unit\(s\) ran to failure"):
+        split_units(fleet([5, 6], [True, False]))
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 2.0])
+def test_a_fraction_out_of_range_is_named(fraction: float) -> None:
+    with pytest.raises(ValueError, match=str(fraction)):
+        split_units(fleet([5, 6]), fraction)

@@ -1,0 +1,109 @@
+"""Killed without warning, again and again, a run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grace.experiments.run import run
+from grace.training.config import RunConfig
+from grace.training.journal import read_lines
+
+# A pause in every step makes the moment of the kill finer than a step.
+SCRIPT = """
+import json, sys, time
+from grace.experiments.run import RunListener, run
+from grace.training.config import RunConfig
+config = RunConfig.model_validate(json.loads(sys.argv[1]))
+pause = float(sys.argv[3])
+run(config, sys.argv[2], listener=RunListener(on_progress=lambda p: time.sleep(pause)))
+"""
+
+
+def start(config: RunConfig, folder: Path, pause: float) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-c", SCRIPT, config.model_dump_json(), str(folder), str(pause)]
+    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def kill_after(config: RunConfig, folder: Path, steps: int, delay: float) -> None:
+    """Start, wait until so many steps are logged and a little longer, and kill."""
+    process = start(config, folder, pause=0.02)
+    deadline = time.monotonic() + 120
+    while lines(folder / "telemetry.jsonl") < steps:
+        assert process.poll() is None, process.stderr.read().decode()  # type: ignore[union-attr]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.close()  # type: ignore[union-attr]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    return [
+        {k: v for k, v in r.items() if k != "seconds"} for r in read_lines(folder / "history.jsonl")
+    ]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_killed_runs_end_to_the_bit_like_an_undisturbed_one(
+    tiny: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    config = tiny(training={"epochs": 5, "batch_size": 16})
+    whole = run(config, tmp_path / "whole")
+    per_epoch = read_lines(whole.folder / "history.jsonl")[0]["step"]
+    rng = random.Random(os.environ.get("GRACE_TEST_SEED", "0"))
+    parts = tmp_path / "parts"
+    # Early in the first epoch, around the first checkpoint, and somewhere later.
+    for low, high in (
+        (2, per_epoch - 1),
+        (per_epoch, per_epoch + 2),
+        (2 * per_epoch, 4 * per_epoch),
+    ):
+        kill_after(config, parts, rng.randint(low, high), rng.uniform(0, 0.04))
+    assert not (parts / "artifact.json").exists()
+    assert 1 <= lines(parts / "telemetry.jsonl") < lines(whole.folder / "telemetry.jsonl")
+
+    seen: list[int] = []
+    from grace.experiments.run import RunListener
+
+    listener = RunListener(on_progress=lambda p: seen.append(p.epoch))
+    resumed = run(config, parts, listener=listener)
+    assert min(seen) >= 1  # it went on, and did not begin again
+    for name in ("weights.safetensors", "telemetry.jsonl"):
+        assert (parts / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    assert history(parts) == history(whole.folder)
+    assert resumed.evaluation == whole.evaluation
+    metrics = [json.loads((f / "metrics.json").read_text()) for f in (parts, whole.folder)]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gradnorm", "dwa", "uncertainty", "mse+pcgrad"])
+def test_other_methods_survive_too(
+    tiny: Callable[..., RunConfig], tmp_path: Path, method: str
+) -> None:
+    values = tiny().model_dump()
+    values["method"] = {"name": method}
+    values["training"] |= {"epochs": 4, "batch_size": 16}
+    config = RunConfig.model_validate(values)
+    whole = run(config, tmp_path / "whole")
+    kill_after(config, tmp_path / "parts", lines(whole.folder / "telemetry.jsonl") // 2, 0.01)
+    run(config, tmp_path / "parts")
+    for name in ("weights.safetensors", "telemetry.jsonl"):
+        assert (tmp_path / "parts" / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    assert history(tmp_path / "parts") == history(whole.folder)

@@ -1,0 +1,226 @@
+"""A run from end to end: what it leaves, when it refuses, and when it reads the test set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from grace.data import Dataset, Fleet
+from grace.experiments.run import RunListener, evaluate_run, read_metrics, run, run_name
+from grace.prediction import Artifact, ArtifactError, Predictor
+from grace.training.checkpoint import CheckpointError
+from grace.training.config import RunConfig
+from grace.training.journal import read_lines
+
+Tiny = Callable[..., RunConfig]
+MARK = "test-selected, optimistic"
+
+
+@pytest.fixture(scope="module")
+def done(tiny: Tiny, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return run(tiny(), tmp_path_factory.mktemp("run") / "a", dataset=data)
+
+
+@pytest.fixture(scope="module")
+def on_test(tiny: Tiny, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    config = tiny(select_on="test", training={"epochs": 4, "lr": 0.02})
+    return run(config, tmp_path_factory.mktemp("run") / "b", dataset=data)
+
+
+def test_what_a_run_leaves(done: Any, data: Dataset) -> None:
+    names = {p.name for p in done.folder.iterdir()}
+    assert {
+        "artifact.json", "weights.safetensors", "metrics.json", "predictions.parquet",
+        "history.jsonl", "telemetry.jsonl",
+    } <= names  # fmt: skip
+    assert not [n for n in names if n.endswith(".tmp")]
+    assert not done.resumed_complete
+    assert len(read_lines(done.folder / "history.jsonl")) == 2
+    provenance = Artifact.load(done.folder).provenance
+    assert provenance["data_hash"]["test"] == data.test.content_hash()
+    units = provenance["units"]
+    assert sorted(units["train"] + units["validation"]) == sorted(data.train.unit_ids)
+    assert provenance["epochs_trained"] == 2
+
+
+def test_predictions_are_those_of_the_artifact_beside_the_truth(done: Any, data: Dataset) -> None:
+    stored = pl.read_parquet(done.folder / "predictions.parquet")
+    fresh = Predictor.load(done.folder).predict(data.test, every_row=True)
+    assert stored.select(fresh.columns).equals(fresh)
+    np.testing.assert_array_equal(stored["rul_true"], data.test.rul())
+    np.testing.assert_array_equal(stored["rul_true_capped"], np.minimum(data.test.rul(), 60.0))
+
+
+def test_the_figures_are_those_of_the_predictions(done: Any, data: Dataset) -> None:
+    last = pl.read_parquet(done.folder / "predictions.parquet").group_by("unit").last()
+    assert last.height == data.test.n_units
+    error = (last["rul"] - last["rul_true_capped"]).to_numpy()
+    assert done.evaluation.rmse == pytest.approx(np.sqrt((error**2).mean()), rel=1e-6)
+    score = np.where(error < 0, np.exp(-error / 13) - 1, np.exp(error / 10) - 1).sum()
+    assert done.evaluation.nasa == pytest.approx(score, rel=1e-6)
+    raw = (last["rul"] - last["rul_true"]).to_numpy()
+    assert done.evaluation.model.last_cycle.raw.rmse == pytest.approx(np.sqrt((raw**2).mean()))
+
+
+def test_every_figure_carries_its_protocol(done: Any, data: Dataset) -> None:
+    protocol = done.evaluation.protocol
+    assert (protocol.select_on, protocol.mark) == ("validation", "")
+    assert (protocol.label_cap, protocol.seeds) == (60.0, (3,))
+    assert protocol.n_train + protocol.n_validation == data.train.n_units
+    assert protocol.n_test == data.test.n_units
+    assert done.validation_selected is None
+    evaluation, honest = read_metrics(done.folder)
+    assert evaluation == done.evaluation
+    assert honest is None
+
+
+def test_a_finished_run_is_not_repeated(done: Any, tiny: Tiny, data: Dataset) -> None:
+    before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in done.folder.iterdir()}
+    seen: list[Any] = []
+    again = run(tiny(), done.folder, dataset=data, listener=RunListener(on_progress=seen.append))
+    assert again.resumed_complete
+    assert seen == []
+    assert again.evaluation == done.evaluation
+    assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in done.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("change", ["seed", "rate", "data"])
+def test_another_run_in_a_finished_folder_is_refused(
+    done: Any, tiny: Tiny, data: Dataset, change: str
+) -> None:
+    config = {"seed": tiny(seed=4), "rate": tiny(training={"lr": 2e-3}), "data": tiny()}[change]
+    if change == "data":
+        bent = data.train.frame.with_columns(pl.col("s2") + 1.0)
+        data = replace(data, train=replace(data.train, frame=bent))
+    before = (done.folder / "artifact.json").read_bytes()
+    with pytest.raises(ArtifactError, match="finished run of another configuration"):
+        run(config, done.folder, dataset=data)
+    assert (done.folder / "artifact.json").read_bytes() == before
+
+
+def test_another_run_in_an_unfinished_folder_is_refused(
+    tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Any) -> None:
+        if progress.record is not None:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(tiny(), tmp_path, dataset=data, listener=RunListener(on_progress=stop))
+    assert (tmp_path / "checkpoint.pt").exists()
+    with pytest.raises(ArtifactError, match="unfinished"):
+        Predictor.load(tmp_path)
+    with pytest.raises(CheckpointError, match="another configuration"):
+        run(tiny(seed=4), tmp_path, dataset=data)
+
+
+def test_test_selection_is_marked_and_its_optimism_told(on_test: Any) -> None:
+    assert on_test.evaluation.protocol.mark == MARK
+    assert MARK in on_test.evaluation.protocol.sentence()
+    honest = on_test.validation_selected
+    assert honest.protocol.mark == ""
+    gap = honest.optimism_gap
+    assert gap.rmse_capped == pytest.approx(on_test.evaluation.rmse - honest.rmse)
+    assert gap.rmse_capped <= 1e-9  # chosen on the test set, it cannot be worse there
+    assert read_metrics(on_test.folder) == (on_test.evaluation, honest)
+
+
+def test_test_selection_takes_the_epoch_that_is_best_on_the_test_set(on_test: Any) -> None:
+    history = read_lines(on_test.folder / "history.jsonl")
+    curve = [r["rmse"]["test"] for r in history]
+    provenance = Artifact.load(on_test.folder).provenance
+    assert provenance["chosen_epoch"] == curve.index(min(curve))
+    assert on_test.evaluation.rmse == pytest.approx(min(curve), rel=1e-4)
+
+
+def test_names_of_runs(tiny: Tiny) -> None:
+    assert run_name(tiny()) == "sim-grace-paper-seed3"
+    assert run_name(tiny(select_on="test")).endswith("-test-selected")
+    values = tiny().model_dump() | {"method": {"name": "mse+fixed:0.0477"}}
+    assert not set(run_name(RunConfig.model_validate(values))) & set("/:\\ ")
+
+
+class Watched(Fleet):
+    """A fleet that notes every access to its rows."""
+
+    accesses: list[str]
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("frame", "units") and "accesses" in object.__getattribute__(self, "__dict__"):
+            object.__getattribute__(self, "accesses").append(name)
+        return super().__getattribute__(name)
+
+
+def test_the_test_set_is_not_looked_at_while_training(
+    tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    test = Watched(data.test.frame, data.test.units, data.test.schema, data.test.name)
+    object.__setattr__(test, "accesses", [])
+    looks: dict[str, int] = {}
+    stages: list[str] = []
+
+    def stage(text: str) -> None:
+        if stages:
+            looks[stages[-1].split()[0]] = len(test.accesses)
+        stages.append(text)
+        test.accesses.clear()
+
+    run(tiny(), tmp_path, dataset=replace(data, test=test), listener=RunListener(on_stage=stage))
+    assert looks["reading"] > 0  # its hash, for the record: shows that the watch works
+    assert looks["splitting"] == 0
+    assert looks["training"] == 0
+    assert stages[-1] == "reading the test set"
+    assert len(test.accesses) > 0
+
+
+def test_another_test_set_leaves_the_trained_network_alone(
+    done: Any, tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    bent = data.test.frame.with_columns(pl.col("s2", "s3") * 2.0 + 50.0)
+    fates = data.test.units.with_columns(pl.col("rul_at_end") + 7.0)
+    other = replace(data, test=replace(data.test, frame=bent, units=fates))
+    result = run(tiny(), tmp_path, dataset=other)
+    weights = "weights.safetensors"
+    assert (tmp_path / weights).read_bytes() == (done.folder / weights).read_bytes()
+    assert result.evaluation.rmse != done.evaluation.rmse
+
+
+def test_trivial_baselines_stand_beside(tiny: Tiny, data: Dataset, tmp_path: Path) -> None:
+    result = run(tiny(evaluate_baselines=True, training={"epochs": 1}), tmp_path, dataset=data)
+    assert {"constant", "age_only"} <= set(result.evaluation.baselines)
+    stored = pl.read_parquet(tmp_path / "predictions.parquet")
+    assert {f"baseline_{n}" for n in result.evaluation.baselines} <= set(stored.columns)
+
+
+def test_judging_again_gives_the_same(done: Any) -> None:
+    fresh, same = evaluate_run(done.folder)
+    assert same
+    assert fresh.rmse == pytest.approx(done.evaluation.rmse, rel=1e-6)
+
+
+def test_judging_on_other_data_is_refused(done: Any, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(done.folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "artifact.json"
+    content = json.loads(path.read_text())
+    content["config"]["dataset_options"]["n_test"] = 4
+    path.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match="other data"):
+        evaluate_run(tmp_path / "copy")
+
+
+def test_a_running_unit_in_training_is_learned_from(tiny: Tiny, tmp_path: Path) -> None:
+    options = {**tiny().dataset_options, "censored_fraction": 0.4, "n_train": 8}
+    result = run(tiny(dataset_options=options, training={"epochs": 1}), tmp_path)
+    assert np.isfinite(result.evaluation.rmse)

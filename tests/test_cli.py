@@ -1,0 +1,198 @@
+"""The command as a user runs it: what it prints, what it leaves, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from grace.cli import app
+
+TINY = {
+    "dataset": "sim",
+    "dataset_options": {"n_train": 14, "n_test": 8, "n_conditions": 1, "n_faults": 1},
+    "windows": {"length": 12},
+    "model": {
+        "lstm_hidden": 8,
+        "num_heads": 2,
+        "shared_dim": 8,
+        "conv_channels": [8, 8, 8],
+        "funnel_hidden": [16, 8],
+    },
+    "training": {
+        "epochs": 2,
+        "steps_per_epoch": 6,
+        "batch_size": 64,
+        "warmup_epochs": 1,
+        "deterministic": True,
+    },
+}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    return path
+
+
+def grace(*args: str | Path):
+    return CliRunner().invoke(app, [str(a) for a in args], env={"COLUMNS": "200"})
+
+
+def test_train_evaluate_report_as_a_user_runs_them(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    trained = grace("train", "--preset", "fast", "--config", tiny, "--seed", 3, "--out", folder)
+    assert trained.exit_code == 0, trained.output
+    assert "epoch   2/2" in trained.output
+    assert str(folder / "report.html") in trained.output
+    names = {p.name for p in folder.iterdir()}
+    assert {"artifact.json", "weights.safetensors", "metrics.json", "predictions.parquet"} <= names
+    assert not [n for n in names if n.endswith((".pkl", ".pickle", ".tmp"))]
+
+    stored = json.loads((folder / "metrics.json").read_text())["evaluation"]
+    rmse = stored["model"]["last_cycle"]["capped"]["rmse"]
+    assert f"test RMSE {rmse:.2f}" in trained.output
+    assert pl.read_parquet(folder / "predictions.parquet")["unit"].n_unique() == 8
+
+    evaluated = grace("evaluate", folder)
+    assert evaluated.exit_code == 0, evaluated.output
+    assert "equal those stored" in evaluated.output
+
+    page = tmp_path / "elsewhere.html"
+    reported = grace("report", folder, "--out", page, "--unit", "1")
+    assert reported.exit_code == 0, reported.output
+    assert f"{rmse:.2f}" in page.read_text(encoding="utf-8")
+
+    again = grace("train", "--preset", "fast", "--config", tiny, "--seed", 3, "--out", folder)
+    assert "already holds this run" in again.output
+
+    other = grace("train", "--preset", "fast", "--config", tiny, "--seed", 4, "--out", folder)
+    assert other.exit_code == 2
+    assert "--force" in other.output
+
+
+def test_evaluate_notices_figures_that_changed(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    grace("train", "--preset", "fast", "--config", tiny, "--out", folder, "--no-report")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["evaluation"]["model"]["last_cycle"]["capped"]["rmse"] -= 1.0
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    evaluated = grace("evaluate", folder)
+    assert evaluated.exit_code == 1
+    assert "differ from those stored" in evaluated.output
+
+
+def test_test_selection_is_marked_and_its_gap_printed(tiny: Path, tmp_path: Path) -> None:
+    result = grace(
+        *("train", "--preset", "fast", "--config", tiny, "--select-on", "test"),
+        *("--out", tmp_path / "run"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "test-selected, optimistic" in result.output
+    assert "optimism gap" in result.output
+
+
+def test_layers_of_configuration(tiny: Path) -> None:
+    shown = grace(
+        *("train", "--preset", "fast", "--config", tiny, "--method", "amnl"),
+        *("--set", "training.lr=3e-4", "--set", "windows.length=20", "--show-config"),
+    )
+    config = yaml.safe_load(shown.output)
+    assert config["training"]["lr"] == pytest.approx(3e-4)
+    assert config["windows"]["length"] == 20
+    assert config["method"]["name"] == "amnl"
+    assert config["training"]["epochs"] == 2
+    assert config["preset"] == "fast"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--dataset", "FD01"], "did you mean FD001"),
+        (["--method", "grase"], "did you mean 'grace'"),
+        (["--method", "gaba:0.5"], "only 'fixed' takes an argument"),
+        (["--preset", "quick"], "choose from fast, default, paper"),
+        (["--set", "training.lrr=1"], "unknown key 'training.lrr'"),
+        (["--set", "training.lr"], "write key=value"),
+        (["--set", "labels.health_thresholds=[130, 30]"], "class 0 would be empty"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
+        (["--select-on", "train"], "select_on"),
+        (["--dataset", "FD001", "--data-root", "empty"], "grace data download"),
+    ],
+)
+def test_bad_input_is_one_line_that_tells_the_remedy(args: list[str], said: str) -> None:
+    result = grace("train", *args)
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+def test_evaluating_what_is_no_run(tmp_path: Path) -> None:
+    result = grace("evaluate", tmp_path)
+    assert result.exit_code == 2
+    assert "give the folder of a finished run" in " ".join(result.output.split())
+
+
+def test_help_teaches() -> None:
+    for command in ("train", "evaluate", "report"):
+        text = grace(command, "--help").output
+        assert "Example" in text
+    assert "weighted_mse" in grace("methods").output
+    assert "FD004" in grace("data", "list").output
+
+
+def test_describe_simulated_fleet() -> None:
+    text = grace("data", "describe", "sim").output
+    assert "80" in text
+    assert "Operating conditions" in text
+
+
+def test_data_of_the_publisher(data_root: Path, tmp_path: Path) -> None:
+    assert grace("data", "verify", "--data-root", data_root).exit_code == 0
+    text = grace("data", "describe", "FD002", "--data-root", data_root).output
+    assert "259" in text
+    assert "33991" in text
+
+
+def test_a_killed_training_goes_on_with_the_same_command(tiny: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle, then the same command line: same weights as without the kill."""
+    command = [
+        *(sys.executable, "-m", "grace.cli", "train", "--preset", "fast", "--config", str(tiny)),
+        *("--epochs", "4", "--no-report", "--set", "evaluate_baselines=false"),
+        *("--set", "training.log_every=1"),
+    ]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*command, "--out", str(folder)],
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert start(whole).wait(timeout=120) == 0
+    process = start(broken)
+    history = broken / "history.jsonl"
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if history.exists() and history.read_text().count("\n") >= 2:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    assert process.wait(timeout=60) == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (broken / "artifact.json").exists()
+    assert start(broken).wait(timeout=120) == 0
+    for name in ("weights.safetensors", "telemetry.jsonl"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()

@@ -1,0 +1,108 @@
+"""Checkpoints: whole or not at all, and only for the run they belong to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from grace.training import checkpoint
+from grace.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from grace.training.journal import Journal, read_lines
+
+STATE = {"fingerprint": "f", "x": torch.arange(5), "nested": {"a": [1.5, None], "b": "text"}}
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    state = load_checkpoint(path, fingerprint="f")
+    assert torch.equal(state["x"], STATE["x"])
+    assert state["nested"] == STATE["nested"]
+    assert [p.name for p in path.parent.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize("where", ["replace", "fsync", "save"])
+def test_a_crash_while_writing_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+
+    def crash(*args: object) -> None:
+        if where == "save":
+            args[1].write(b"half a file")  # type: ignore[attr-defined]
+        raise KeyboardInterrupt
+
+    owner, name = (checkpoint.torch, "save") if where == "save" else (os, where)
+    monkeypatch.setattr(owner, name, crash)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(path, {**STATE, "x": torch.zeros(1)})
+    monkeypatch.undo()
+    assert torch.equal(load_checkpoint(path, fingerprint="f")["x"], STATE["x"])
+    save_checkpoint(path, {**STATE, "x": torch.ones(1)})  # and the leftovers do not disturb
+    assert torch.equal(load_checkpoint(path, fingerprint="f")["x"], torch.ones(1))
+
+
+def test_the_file_is_on_disk_before_it_takes_the_old_ones_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), replace(a, b))[1])
+    save_checkpoint(tmp_path / "c.pt", STATE)
+    assert calls == ["fsync", "replace"]
+
+
+def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, STATE)
+    with pytest.raises(CheckpointError, match="another configuration or other data") as caught:
+        load_checkpoint(path, fingerprint="g")
+    assert "c.pt" in str(caught.value)
+    assert "Remedy" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all"])
+def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "c.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"c\.pt: cannot be read"):
+        load_checkpoint(path, fingerprint="f")
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> object:
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    torch.save({"fingerprint": "f", "x": Trap()}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "c.pt", fingerprint="f")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_log_cut_short_is_read_up_to_the_cut(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.jsonl"
+    path.write_text('{"step": 0}\n{"step": 1}\n{"st')
+    assert read_lines(path) == [{"step": 0}, {"step": 1}]
+    assert read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_rewinding_drops_what_will_be_logged_again(tmp_path: Path) -> None:
+    (tmp_path / "telemetry.jsonl").write_text(
+        "".join(f'{{"step": {i}}}\n' for i in range(7)) + '{"s'
+    )
+    (tmp_path / "history.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}\n')
+    Journal(tmp_path).rewind(4, [{"epoch": 0}])
+    assert [r["step"] for r in read_lines(tmp_path / "telemetry.jsonl")] == [0, 1, 2, 3]
+    assert read_lines(tmp_path / "history.jsonl") == [{"epoch": 0}]
+
+
+def test_no_folder_no_log() -> None:
+    journal = Journal(None)
+    journal.rewind(0, [])
+    journal.epoch({"epoch": 0})

@@ -1,0 +1,179 @@
+"""The configuration: one object from Python and YAML, checked at the door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grace.training.config import ConfigError, RunConfig, deep_merge
+from grace.training.presets import PRESETS
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_presets_are_valid_and_say_what_they_are_for(preset: str) -> None:
+    config = RunConfig.load(preset=preset)
+    assert config.preset == preset
+    assert PRESETS[preset].summary
+    model = config.model.build(c_in=14, num_classes=config.labels.n_classes)
+    config.method.build(config.labels.cap)
+    assert model.c_in == 14
+
+
+def test_the_paper_preset_is_the_published_setting() -> None:
+    config = RunConfig.load(preset="paper")
+    t = config.training
+    assert (t.optimizer, t.lr, t.weight_decay, t.grad_clip) == ("adamw", 1e-3, 1e-4, 1.0)
+    assert (t.warmup_epochs, t.warmup_factor, t.epochs, t.ema_decay) == (10, 0.1, 500, 0.999)
+    assert (t.plateau_factor, t.plateau_patience, t.min_lr) == (0.5, 30, 5e-6)
+    assert (config.windows.length, config.windows.stride, config.windows.min_history) == (
+        30,
+        1,
+        None,
+    )
+    assert (config.labels.cap, config.labels.health_thresholds) == (125.0, (80.0, 30.0))
+    assert config.select_on == "validation"
+    f = config.features
+    assert not (f.age)
+    assert not (f.departure)
+    assert not (f.ewm_alphas)
+    assert not (f.use_settings)
+    assert not (f.clip)
+    model = config.model.build(14, 3)
+    assert sum(p.numel() for p in model.parameters()) == 3_496_900
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "dataset": st.sampled_from(["sim", "FD001"]),
+            "seed": st.integers(0, 10**9),
+            "method": st.fixed_dictionaries(
+                {"name": st.sampled_from(["grace", "fixed:0.0477", "huber+gradnorm"])}
+            ),
+            "training": st.fixed_dictionaries(
+                {
+                    "lr": st.floats(1e-9, 1.0),
+                    "grad_clip": st.one_of(st.none(), st.floats(0.01, 10)),
+                    "epochs": st.integers(1, 1000),
+                }
+            ),
+            "features": st.fixed_dictionaries(
+                {"ewm_alphas": st.lists(st.floats(0.01, 1.0), max_size=3).map(tuple)}
+            ),
+        }
+    ),
+    st.sampled_from(list(PRESETS)),
+)
+@settings(max_examples=30)
+def test_yaml_round_trip(values: dict[str, object], preset: str) -> None:
+    import tempfile
+
+    config = RunConfig.load(preset=preset, overrides=values)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.yaml"
+        path.write_text(config.to_yaml(), encoding="utf-8")
+        again = RunConfig.load(file=path)
+    assert again == config
+    assert again.fingerprint() == config.fingerprint()
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_later_layers_win(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("preset: fast\nseed: 7\ntraining: {epochs: 33, lr: 0.01}\n")
+    config = RunConfig.load(file=file, overrides={"training": {"lr": 0.5}})
+    assert config.training.lr == 0.5  # override over file
+    assert config.training.epochs == 33  # file over preset
+    assert config.training.batch_size == 128  # preset over default
+    assert config.training.weight_decay == 1e-4  # default
+    assert (config.seed, config.preset) == (7, "fast")
+    assert RunConfig.load(preset="paper", file=file).preset == "paper"
+    assert RunConfig.load(preset="paper", file=file).training.batch_size == 256
+    assert RunConfig.load().preset == "default"
+
+
+def test_merging_leaves_its_arguments_alone() -> None:
+    base, over = {"a": {"x": 1, "y": 2}, "b": 1}, {"a": {"y": 3, "z": 4}, "c": 5}
+    assert deep_merge(base, over) == {"a": {"x": 1, "y": 3, "z": 4}, "b": 1, "c": 5}
+    assert (base, over["a"]) == ({"a": {"x": 1, "y": 2}, "b": 1}, {"y": 3, "z": 4})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"sed": 1}, "unknown key 'sed'"),
+        ({"training": {"epoch": 3}}, "unknown key 'training.epoch'"),
+        ({"features": {"agee": True}}, "unknown key 'features.agee'"),
+        ({"training": {"lr": -1.0}}, "training.lr = -1.0"),
+        ({"training": {"lr": "fast"}}, "training.lr = 'fast'"),
+        ({"validation_fraction": 1.0}, "validation_fraction = 1.0"),
+        ({"select_on": "train"}, "select_on = 'train'"),
+        ({"method": {"name": "grce"}}, "did you mean 'grace'"),
+        ({"labels": {"cap": 50}}, "class 0 would be empty"),
+        ({"preset": "quick"}, "unknown preset 'quick'"),
+    ],
+)
+def test_what_cannot_be_used_is_named(overrides: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.load(overrides=overrides)
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("a: [", "not valid YAML"), ("- 1\n- 2\n", "expected keys and values, found list"),
+     ("sed: 1\n", "unknown key 'sed'")],
+)  # fmt: skip
+def test_a_bad_file_is_named(tmp_path: Path, text: str, named: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.load(file=file)
+    assert named in str(caught.value)
+    assert "c.yaml" in str(caught.value)
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        RunConfig.load(file=tmp_path / "none.yaml")
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("")
+    assert RunConfig.load(file=file) == RunConfig.load()
+
+
+def test_a_configuration_cannot_be_changed_behind_its_back() -> None:
+    config = RunConfig()
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 3  # type: ignore[misc]
+
+
+def test_fingerprints_tell_configurations_apart() -> None:
+    prints = {
+        RunConfig.load(overrides=o).fingerprint()
+        for o in ({}, {"seed": 1}, {"training": {"lr": 2e-3}}, {"method": {"name": "amnl"}})
+    }
+    assert len(prints) == 4
+
+
+def test_the_failure_bias_begins_at_the_cap_of_the_labels() -> None:
+    config = RunConfig.load(
+        overrides={"labels": {"cap": 60, "health_thresholds": [40, 10]}, "method": {"name": "amnl"}}
+    )
+    loss = config.method.build(config.labels.cap).inner
+    assert loss(torch.tensor([61.0]), torch.tensor([60.0])).item() == pytest.approx(1.0)
+    own = RunConfig.load(
+        overrides={"method": {"name": "amnl", "inner_options": {"max_rul": 120.0}}}
+    )
+    loss = own.method.build(60.0).inner
+    assert loss(torch.tensor([61.0]), torch.tensor([60.0])).item() == pytest.approx(1.5)
+
+
+def test_yaml_is_plain(tmp_path: Path) -> None:
+    content = yaml.safe_load(RunConfig.load(preset="fast").to_yaml())
+    assert content["features"]["ewm_alphas"] == [0.1]
+    assert list(content)[:2] == ["dataset", "dataset_options"]
