@@ -28,9 +28,8 @@ Make = Callable[..., Any]
 def flat(loss: Tensor, params: list[nn.Parameter]) -> Tensor:
     """The gradient as one vector, by the plainest means."""
     grads = torch.autograd.grad(loss, params, retain_graph=True, allow_unused=True)
-    return torch.cat([
-        (torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(grads, params, strict=True)
-    ])  # fmt: skip
+    pairs = zip(grads, params, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
 
 
 def test_norm_equals_the_norm_of_the_flat_gradient(toy: Make) -> None:

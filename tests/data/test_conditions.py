@@ -10,9 +10,16 @@ import pytest
 from grace.data.conditions import OperatingConditions
 
 CENTROIDS = np.array(
-    [[0, 0, 100], [10, 0.25, 100], [20, 0.70, 100], [25, 0.62, 60], [35, 0.84, 100], [42, 0.84, 100]],
+    [
+        [0, 0, 100],
+        [10, 0.25, 100],
+        [20, 0.70, 100],
+        [25, 0.62, 60],
+        [35, 0.84, 100],
+        [42, 0.84, 100],
+    ],
     dtype=float,
-)  # fmt: skip
+)
 
 
 def cloud(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Preprocessing: statistics per condition, constant channels, the unseen, and the way through JSON."""
+"""Preprocessing: statistics per condition, constant channels, the unseen, the way through JSON."""
 
 from __future__ import annotations
 

@@ -108,14 +108,14 @@ def test_another_run_in_a_finished_folder_is_refused(
 def test_another_run_in_an_unfinished_folder_is_refused(
     tiny: Tiny, data: Dataset, tmp_path: Path
 ) -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(progress: Any) -> None:
         if progress.record is not None:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         run(tiny(), tmp_path, dataset=data, listener=RunListener(on_progress=stop))
     assert (tmp_path / "checkpoint.pt").exists()
     with pytest.raises(ArtifactError, match="unfinished"):

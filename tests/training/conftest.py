@@ -49,8 +49,10 @@ class Small:
             for k in ("run_dir", "fingerprint", "on_progress", "seed")
             if k in options
         }
-        values = {"epochs": 3, "batch_size": 32, "warmup_epochs": 1, "log_every": 1, "device": "cpu",
-                  "diagnose_every": 3, "ema_warmup": True, "deterministic": True, **options}  # fmt: skip
+        values = {
+            "epochs": 3, "batch_size": 32, "warmup_epochs": 1, "log_every": 1, "device": "cpu",
+            "diagnose_every": 3, "ema_warmup": True, "deterministic": True, **options,
+        }  # fmt: skip
         return Trainer(
             self.model(),
             build_method(method, outer_options=outer),

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from grace.evaluation import Evaluation
+from grace.evaluation import Evaluation, Judged, LabelPair
 
 __all__ = ["render_evaluation"]
 
@@ -64,15 +64,35 @@ def _parts(evaluation: Evaluation, honest: Evaluation | None) -> Iterator[Render
 
 
 def _comparison(evaluation: Evaluation) -> Table:
-    header, *rows = evaluation.to_table()
+    """Capped and raw labels side by side, narrow enough for 80 columns."""
     mark = evaluation.protocol.mark
     table = Table(title="Beside the trivial baselines" + (f" ({mark})" if mark else ""))
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i < 3 else "right", no_wrap=i == 0)
-    for row in rows:
-        own = row[0].startswith("model")
-        table.add_row(*(escape(cell) for cell in row), style="bold" if own else "")
+    table.add_column("predictor")
+    for name in ("RMSE capped", "95 % interval", "NASA", "bias", "late", "RMSE raw"):
+        table.add_column(name, justify="right", no_wrap=True)
+    model = evaluation.model
+    rows = [("network", model.last_cycle), *((k, v.last_cycle) for k, v in _beside(evaluation))]
+    for name, pair in rows:
+        table.add_row(name, *_figures(pair), style="bold" if name == "network" else "")
+    table.add_section()
+    table.add_row("network, all cycles", *_figures(model.all_cycles))
     return table
+
+
+def _beside(evaluation: Evaluation) -> list[tuple[str, Judged]]:
+    return [(name.replace("_", " "), judged) for name, judged in evaluation.baselines.items()]
+
+
+def _figures(pair: LabelPair) -> tuple[str, ...]:
+    capped, interval = pair.capped, pair.capped.intervals.get("rmse")
+    return (
+        f"{capped.rmse:.2f}",
+        f"{interval.low:.2f} – {interval.high:.2f}" if interval else "",
+        f"{capped.nasa_sum:,.0f}",
+        f"{capped.bias:+.2f}",
+        f"{capped.late_share:.0%}",
+        f"{pair.raw.rmse:.2f}",
+    )
 
 
 def _zones(evaluation: Evaluation) -> Table:

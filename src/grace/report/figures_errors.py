@@ -19,7 +19,6 @@ from grace.report.style import (
     INK,
     LATE,
     MODEL,
-    MUTED,
     PAPER,
     new_figure,
     state_names,
@@ -85,8 +84,8 @@ def draw_zones(ax: Axes, zones: Sequence[ZoneError], overall: float, time_unit: 
         )  # fmt: skip
     ax.axhline(overall, color=INK, lw=1.0, ls=(0, (4, 2.5)))
     ax.annotate(
-        f"all {overall:.1f}", (1, overall), xycoords=("axes fraction", "data"), xytext=(0, 3),
-        textcoords="offset points", ha="right", fontsize=9,
+        f"all\n{overall:.1f}", (1, overall), xycoords=("axes fraction", "data"), xytext=(4, 0),
+        textcoords="offset points", va="center", fontsize=9.5, annotation_clip=False,
     )  # fmt: skip
     _zone_axis(ax, zones, time_unit)
     ax.yaxis.set_major_locator(MaxNLocator(5))
@@ -172,10 +171,6 @@ def cone_share_figure(
     shares = np.array([c.mean() if c.size else np.nan for c in known])
     most = max(int(counts.max()), 1)
     ax.fill_between(lambdas, counts / most, step="mid", color=BESIDE, alpha=0.22, lw=0)
-    ax.annotate(
-        f"units seen so far into life (of {most})", (lambdas[0], 0), xytext=(6, 6),
-        textcoords="offset points", fontsize=9, color=MUTED,
-    )  # fmt: skip
     ax.plot(lambdas, shares, color=MODEL, lw=2.0)
     x, few = np.asarray(lambdas), counts < FEW
     ax.plot(x[~few], shares[~few], "o", color=MODEL, ms=5)

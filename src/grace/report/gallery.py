@@ -147,13 +147,14 @@ class Gallery:
                 )
             )
         table = m.by_unit(_LAMBDAS)
-        if any(np.isfinite(table[f"alpha_lambda_{lam:g}"]).any() for lam in _LAMBDAS):
+        most = max(int(np.isfinite(table[f"alpha_lambda_{lam:g}"]).sum()) for lam in _LAMBDAS)
+        if most:
             found.append(
                 self._picture(
                     errors.cone_share_figure(table, _LAMBDAS, summary.alpha),
                     "Units inside the cone.",
-                    "Share of units inside at each moment of their judged life; grey, how many "
-                    f"are recorded so far. Hollow: fewer than {errors.FEW} units.",
+                    "Share of units inside at each moment of their judged life; grey, how many of "
+                    f"{most} are recorded that far. Hollow: fewer than {errors.FEW} units.",
                 )
             )
         horizons = table["horizon"][np.isfinite(table["horizon"])]
@@ -185,7 +186,7 @@ class Gallery:
         judged: dict[str, Judged] = {"model": evaluation.model}
         judged |= {predictor_name(k): v for k, v in by_rmse(evaluation).items()}
         level = level_of(evaluation.model.last_cycle.capped)
-        bars = f" Bars: {level} intervals over units." if level else ""
+        bars = f" Whiskers: {level} intervals over units." if level else ""
         found = []
         for place, words in (("last_cycle", "last record"), ("all_cycles", "all records")):
             for label in ("capped", "raw"):

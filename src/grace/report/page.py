@@ -230,10 +230,11 @@ def _gap(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any] | 
             ("NASA score, raw", other.raw.nasa_sum, mine.raw.nasa_sum, gap.nasa_raw),
         )
     ]
+    here, there = wording.figure(evaluation.rmse), wording.figure(honest.rmse)
+    text = f"Chosen on held-out units, the same training has RMSE {there} instead of {here}."
+    if here == there:
+        text = f"Chosen on held-out units, the same training has the same RMSE, {here}."
     return {
-        "text": (
-            f"Chosen on held-out units, the same training has RMSE {wording.figure(honest.rmse)} "
-            f"instead of {wording.figure(evaluation.rmse)}."
-        ),
+        "text": text,
         "rows": rows,
     }

@@ -12,6 +12,7 @@ from grace.report.figures_errors import draw_zones
 from grace.report.figures_units import draw_sorted, draw_trajectory
 from grace.report.material import Material, read_material
 from grace.report.style import INK, LATE, MUTED, PAPER, figure_style
+from grace.report.tables import rivals
 from grace.report.wording import figure as number
 from grace.report.wording import interval_text, level_of, predictor_name
 
@@ -39,7 +40,7 @@ def report_picture(run_folder: Path, output_png: Path) -> Path:
 def _draw(m: Material) -> Figure:
     drawn = Figure(figsize=(16, 9), dpi=100)
     grid = drawn.add_gridspec(
-        2, 3, left=0.045, right=0.975, top=0.81, bottom=0.145, hspace=0.4, wspace=0.2
+        2, 3, left=0.045, right=0.965, top=0.81, bottom=0.145, hspace=0.4, wspace=0.2
     )
     evaluation, protocol = m.evaluation, m.evaluation.protocol
     limits = protocol.health_thresholds
@@ -51,11 +52,11 @@ def _draw(m: Material) -> Figure:
         fontsize=25, fontweight="bold", color=INK,
     )  # fmt: skip
     beside = [
-        f"{predictor_name(name)} {number(judged.last_cycle.capped.rmse)}"
-        for name, judged in evaluation.baselines.items()
+        f"{predictor_name(name)} {number(evaluation.baselines[name].last_cycle.capped.rmse)}"
+        for name in rivals(evaluation)
     ]
     line = f"at the last record of {last.n_units} test units{between}"
-    line += f"   ·   beside it: {', '.join(beside)}" if beside else ""
+    line += f"   ·   beside it: {'; '.join(beside)}" if beside else ""
     drawn.text(0.045, 0.895, line, va="center", fontsize=13.5, color=MUTED)
     if m.mark:
         drawn.text(

@@ -62,10 +62,11 @@ class RunProgress:
         if record is None:
             return
         self.bars.update(self._epochs, completed=step.epoch + 1)
-        rmse = "  ".join(f"{name} RMSE {value:6.2f}" for name, value in record.rmse.items())
-        weights = "/".join(f"{w:.3f}" for w in record.weights)
+        rmse = ", ".join(f"{name} RMSE {value:.2f}" for name, value in record.rmse.items())
+        weights = "/".join(f"{w:.2f}" for w in record.weights)
         self.console.print(
-            f"  epoch {record.epoch + 1:>3}/{step.epochs}  {rmse}  RUL loss {record.rul_loss:8.2f}"
-            f"  health loss {record.hs_loss:.3f}  weights {weights}  {record.seconds:.0f} s",
+            f"  epoch {record.epoch + 1:>3}/{step.epochs}  {rmse}, health loss "
+            f"{record.hs_loss:.2f}, weights {weights}, {record.seconds:.0f} s",
             highlight=False,
+            soft_wrap=True,
         )

@@ -120,8 +120,8 @@ def results(material: Material) -> list[MetricGroup]:
     capped = "uncapped labels" if cap is None else f"labels capped at {cap:g}"
     groups = []
     for place, attribute, pair in (
-        (f"last row of each unit (n = {last.capped.n:,})", "last_cycle", last),
-        (f"all rows (n = {every.capped.n:,})", "all_cycles", every),
+        (f"Last record of each unit (n = {last.capped.n:,})", "last_cycle", last),
+        (f"All records (n = {every.capped.n:,})", "all_cycles", every),
     ):
         for label, title in (("capped", capped), ("raw", "raw labels")):
             assert isinstance(pair, LabelPair)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from grace.evaluation import ZoneError, paired_bootstrap
+from grace.evaluation import Difference, ZoneError, paired_bootstrap
 from grace.report.material import Material
 from grace.report.style import state_names
 from grace.report.tables import rivals
@@ -91,16 +91,19 @@ def _against_baselines(m: Material, found: Verdict) -> None:
         if difference is None:
             found.say(mine < theirs, f"beat {title}", f"{text}.")
             continue
-        value, low, high, decided = difference
-        text += f", a difference of {signed(value)} with the paired interval {signed(low)} to "
-        if decided:
-            found.say(mine < theirs, f"beat {title}", f"{text}{signed(high)}.")
+        range_ = difference.interval
+        text += (
+            f", a difference of {signed(difference.value)} (paired {range_.level:.0%} interval "
+            f"{signed(range_.low)} to {signed(range_.high)}"
+        )
+        if difference.excludes_zero:
+            found.say(mine < theirs, f"beat {title}", f"{text}).")
         else:
-            detail = f"{text}{signed(high)}, which includes zero."
-            found.say(False, f"be told apart from {title} on these units", detail)
+            head = f"be told apart from {title} on these units"
+            found.say(False, head, f"{text}, which includes zero).")
 
 
-def _paired(m: Material, name: str) -> tuple[float, float, float, bool] | None:
+def _paired(m: Material, name: str) -> Difference | None:
     """RMSE of the model minus the baseline's at the last rows, with a paired interval."""
     column = f"baseline_{name}"
     if column not in m.last_rows.columns:
@@ -109,8 +112,7 @@ def _paired(m: Material, name: str) -> tuple[float, float, float, bool] | None:
     if rows.height < 2:
         return None
     true, mine, theirs = (rows[c].to_numpy() for c in ("rul_true_capped", "rul", column))
-    d = paired_bootstrap("rmse", true, mine, theirs, seed=0)
-    return d.value, d.interval.low, d.interval.high, d.excludes_zero
+    return paired_bootstrap("rmse", true, mine, theirs, seed=0)
 
 
 def _zone_text(zone: ZoneError, time_unit: str) -> str:
