@@ -267,7 +267,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             "form (a) is counted without its DataLoader; promises are for batch 256",
             "peers: IMTL-G (GABA's raw weights) on form (a)'s network unless said; the default "
             "backward of TorchJD is vmap, which loops over the LSTM",
-            "% of distance: how the time of the exact step above the floor divides over the stages",
+            "% of distance: how the time of the exact step above the floor divides over stages; "
+            "stages are differences, on a busy machine a small one drowns in noise",
             "floor: operations counted from shapes, at the machine's faster matrix product below",
         ],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,8 @@ def test_any_pair_composes(inner: str, outer: str) -> None:
     try:
         method = build_method(f"{inner}+{outer}")
     except ImportError as error:
+        if outer != "cagrad" and importlib.util.find_spec("torchjd"):
+            raise
         pytest.skip(str(error))
     pred = torch.tensor([15.0, 26.0], requires_grad=True)
     loss = method.inner(pred, torch.tensor([10.0, 30.0]))

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from grace.data import Dataset, Fleet
+from grace.data.preprocessing import Preprocessor
 from grace.experiments.run import RunListener, evaluate_run, read_metrics, run, run_name
 from grace.prediction import Artifact, ArtifactError, Predictor
 from grace.training.checkpoint import CheckpointError
@@ -48,6 +49,20 @@ def test_what_a_run_leaves(done: Any, data: Dataset) -> None:
     units = provenance["units"]
     assert sorted(units["train"] + units["validation"]) == sorted(data.train.unit_ids)
     assert provenance["epochs_trained"] == 2
+
+
+def test_the_preprocessing_has_seen_the_training_units_only(done: Any, data: Dataset) -> None:
+    artifact = Artifact.load(done.folder)
+
+    def fitted(fleet: Fleet) -> dict[str, Any]:
+        prep = Preprocessor(artifact.config.features, default_conditions=data.n_conditions)
+        return prep.fit(fleet).to_dict()
+
+    learned = artifact.preprocessor.to_dict()
+    split = artifact.provenance["units"]
+    assert len(split["validation"]) == 2
+    assert fitted(data.train.select(split["train"])) == learned
+    assert fitted(data.train) != learned
 
 
 def test_predictions_are_those_of_the_artifact_beside_the_truth(done: Any, data: Dataset) -> None:

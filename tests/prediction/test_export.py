@@ -125,3 +125,16 @@ def test_a_length_that_was_not_frozen_right_is_not_written(
     with pytest.raises(ArtifactError, match=r"not \(batch, 13, "):
         export_onnx(longer, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_needs_something_to_quantise() -> None:
+    node = onnx.helper.make_node("Relu", ["windows"], ["rul"])
+    values = [
+        onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["batch", 2])
+        for n in ("windows", "rul")
+    ]
+    graph = onnx.helper.make_graph([node], "toy", values[:1], values[1:])
+    opset = [onnx.helper.make_opsetid("", 20)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
+    with pytest.raises(ArtifactError, match="no LSTM to quantise"):
+        export.quantize_int8(model.SerializeToString())

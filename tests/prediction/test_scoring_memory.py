@@ -15,6 +15,7 @@ from grace.prediction import Artifact, Predictor
 
 MILLION = """
 import json, resource, sys
+from pathlib import Path
 import numpy as np, polars as pl, torch
 from grace.data import Fleet, FleetSchema
 from grace.data.preprocessing import Preprocessor
@@ -28,6 +29,13 @@ sensors = tuple(f"s{i}" for i in range(14))
 def peak():
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+def now():
+    # What is held at this moment where Linux tells; else the peak so far.
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return peak()
+    return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
 
 def make(n, units):
     rng = np.random.default_rng(0)
@@ -48,7 +56,7 @@ model.rul_head.start_at(50.0)
 predictor = Predictor(Artifact(model, preprocessor, config, {}))
 predictor.predict(small, every_row=True)
 fleet = make(rows, units)
-before = peak()
+before = now()
 result = predictor.predict(fleet, every_row=True)
 print(json.dumps({"height": result.height, "finite": bool(result["rul"].is_finite().all()),
                   "growth_mb": peak() - before, "windows_mb": rows * length * 14 * 4 / 2**20}))
@@ -65,7 +73,7 @@ def test_a_million_windows_score_in_bounded_memory() -> None:
     found = json.loads(done.stdout)
     assert found["height"] == 1_000_000
     assert found["finite"]
-    assert found["growth_mb"] < 0.5 * found["windows_mb"], found
+    assert found["growth_mb"] < 0.4 * found["windows_mb"], found
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1024])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grace.training.config import ConfigError, RunConfig, deep_merge
-from grace.training.presets import PRESETS
+from grace.training.presets import PRESETS, Preset
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
@@ -83,7 +83,9 @@ def test_yaml_round_trip(values: dict[str, object], preset: str) -> None:
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
 
 
-def test_later_layers_win(tmp_path: Path) -> None:
+def test_later_layers_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"training": {"batch_size": 128, "epochs": 5, "lr": 0.1}}
+    monkeypatch.setitem(PRESETS, "fast", Preset("for this test", own))
     file = tmp_path / "c.yaml"
     file.write_text("preset: fast\nseed: 7\ntraining: {epochs: 33, lr: 0.01}\n")
     config = RunConfig.load(file=file, overrides={"training": {"lr": 0.5}})
@@ -174,6 +176,7 @@ def test_the_failure_bias_begins_at_the_cap_of_the_labels() -> None:
 
 
 def test_yaml_is_plain(tmp_path: Path) -> None:
-    content = yaml.safe_load(RunConfig.load(preset="fast").to_yaml())
-    assert content["features"]["ewm_alphas"] == [0.1]
+    overrides = {"features": {"ewm_alphas": (0.1, 0.03)}}
+    content = yaml.safe_load(RunConfig.load(overrides=overrides).to_yaml())
+    assert content["features"]["ewm_alphas"] == [0.1, 0.03]
     assert list(content)[:2] == ["dataset", "dataset_options"]

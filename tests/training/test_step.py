@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from typing import Any
 
 import pytest
@@ -110,6 +111,8 @@ def test_any_pair_takes_a_step(small: Any, inner: str, outer: str) -> None:
     try:
         s = stepper(small, f"{inner}+{outer}", outer={"warmup_steps": 1} if outer == "gaba" else {})
     except ImportError as error:
+        if outer != "cagrad" and importlib.util.find_spec("torchjd"):
+            raise
         pytest.skip(str(error))
     before = [p.detach().clone() for p in s.model.parameters()]
     for i in range(2):
