@@ -22,7 +22,7 @@ from grace.models import DualTaskModel
 from grace.training.averaging import weight_average
 from grace.training.config import TrainingConfig
 from grace.training.step import Stepper, training_step
-from grace.training.trainer import _make_optimizer as make_optimizer
+from grace.training.trainer import make_optimizer as make_optimizer
 
 __all__ = ["FEEDS_PER_CALL", "LOADS_PER_CALL", "PRODUCT_ROWS", "Variants", "build_variants"]
 

@@ -127,6 +127,8 @@ def test_layers_of_configuration(tiny: Path) -> None:
         (["--set", "labels.health_thresholds=[130, 30]"], "class 0 would be empty"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
         (["--select-on", "train"], "select_on"),
+        (["--set", "dataset_options.n_trains=9"], "n_trains"),
+        (["--set", "dataset_options.n_train=0"], "n_train"),
         (["--dataset", "FD001", "--data-root", "empty"], "grace data download"),
     ],
 )

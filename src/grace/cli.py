@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +55,11 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except known as error:
+        Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(str(error))}")
+        raise typer.Exit(2) from None
+    except ImportError as error:
+        if "grace-rul[" not in str(error):  # not a missing extra: a broken installation
+            raise
         Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(str(error))}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
@@ -178,10 +183,8 @@ def _put(target: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         target = target.setdefault(key, {})
     if isinstance(value, str):  # YAML reads 3e-4 as text
-        try:
+        with suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     target[keys[-1]] = value
 
 

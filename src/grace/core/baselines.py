@@ -191,11 +191,8 @@ class FixedWeightLoss(BaseMTLLoss):
         return (self.applied_weights * losses).sum()
 
     def init_options(self) -> dict[str, Any]:
-        """The weights."""
-        rul, health, *others = self._init
-        return {"rul_weight": rul, "health_weight": health} | (
-            {"other_weights": others} if others else {}
-        )
+        """The weights of the first two tasks, as named arguments; see ``_init`` for all."""
+        return {"rul_weight": self._init[0], "health_weight": self._init[1]}
 
     def reset(self) -> None:
         """Back to the weights it was made with."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from pydantic import ValidationError
 
 from grace._version import __version__
 from grace.data.fleet import Dataset, Fleet
@@ -26,7 +27,7 @@ from grace.experiments.judge import baseline_predictions, judge_predictions
 from grace.models import DualTaskModel
 from grace.prediction.artifact import Artifact, ArtifactError, read_artifact_json, write_json
 from grace.prediction.predictor import Predictor
-from grace.training.config import RunConfig
+from grace.training.config import ConfigError, RunConfig
 from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
 __all__ = ["RunListener", "RunResult", "evaluate_run", "read_metrics", "run", "run_name"]
@@ -94,7 +95,7 @@ def run(
     folder, told = Path(folder), listener or RunListener()
     began = time.perf_counter()
     told.stage(f"reading {config.dataset}")
-    data = dataset or load_dataset(config.dataset, root=data_root, **config.dataset_options)
+    data = dataset or _load(config, data_root)
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     fingerprint = _fingerprint(config, hashes)
     finished = _finished(folder, fingerprint)
@@ -180,7 +181,7 @@ def evaluate_run(
     folder = Path(folder)
     predictor = Predictor.load(folder)
     config, provenance = predictor.artifact.config, predictor.artifact.provenance
-    data = load_dataset(config.dataset, root=data_root, **config.dataset_options)
+    data = _load(config, data_root)
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     if hashes != provenance["data_hash"]:
         raise ArtifactError(
@@ -202,6 +203,13 @@ def evaluate_run(
     )
     stored, _ = read_metrics(folder)
     return fresh, abs(fresh.rmse - stored.rmse) < 1e-3
+
+
+def _load(config: RunConfig, data_root: str | Path | None) -> Dataset:
+    try:
+        return load_dataset(config.dataset, root=data_root, **config.dataset_options)
+    except (TypeError, ValidationError) as error:
+        raise ConfigError(f"dataset_options of {config.dataset}: {error}") from error
 
 
 @dataclass

@@ -118,10 +118,10 @@ class TorchRuntime(Runtime):
     ) -> None:
         self.device = device
         self.threads = threads
-        self.model = artifact.model.to(device).eval()
+        # A copy of its own: nobody's later .train() or .to() changes predictions.
+        self.model = copy.deepcopy(artifact.model).to(device).eval()
         if precision == "bf16":
-            # A converted copy: autocast would convert all weights anew for every batch.
-            self.model = copy.deepcopy(self.model)
+            # Converted once: autocast would convert all weights anew for every batch.
             self.model.lstm.bfloat16()
             self.model.lstm.register_forward_pre_hook(lambda _, given: (given[0].bfloat16(),))
             self.model.lstm.register_forward_hook(lambda _, given, out: out.float())

@@ -12,7 +12,7 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def weight_average(model: nn.Module, decay: float, *, warmup: bool = False) -> AveragedModel:
-    """An exponential average of parameters and buffers, starting as a copy of the model.
+    """An exponential average of parameters and buffers; the first update copies the model.
 
     Args:
         model: the network that is trained.

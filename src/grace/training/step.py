@@ -71,7 +71,8 @@ def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False) -> StepLo
         diagnose: measure the task gradients even if the method does not need them.
 
     Raises:
-        NonFiniteLossError: a loss or the gradient norm is NaN or infinite; nothing was updated.
+        NonFiniteLossError: a loss or the gradient norm is NaN or infinite; no parameter was
+            updated (running statistics may have been: go back to a checkpoint).
     """
     s.model.train()
     s.method.outer.train()

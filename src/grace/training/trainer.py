@@ -36,6 +36,7 @@ __all__ = [
     "FitResult",
     "Progress",
     "Trainer",
+    "make_optimizer",
     "resolve_device",
     "training_step",
 ]
@@ -149,7 +150,7 @@ class Trainer:
         cfg = self.config
         self.model.to(device)
         self.method.outer.to(device)
-        optimizer = _make_optimizer(self.model, self.method, cfg)
+        optimizer = make_optimizer(self.model, self.method, cfg)
         average = weight_average(self.model, cfg.ema_decay, warmup=cfg.ema_warmup)
         stepper = Stepper(
             self.model,
@@ -284,9 +285,10 @@ class Trainer:
         result.stopped_early = state["stopped_early"]
 
 
-def _make_optimizer(
+def make_optimizer(
     model: DualTaskModel, method: Method, cfg: TrainingConfig
 ) -> torch.optim.Optimizer:
+    """AdamW or Adam over the network, and over the balancer's parameters if it has any."""
     groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr": cfg.lr}]
     balancer = list(method.outer.parameters())
     if balancer:  # a task weight is no network weight: it has its own rate and does not decay
@@ -298,11 +300,12 @@ def _make_optimizer(
 @contextmanager
 def _determinism(wanted: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(wanted or before)
+    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(wanted or before, warn_only=lenient and not wanted)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=lenient)
 
 
 def copy_with_weights(model: DualTaskModel, weights: Mapping[str, Tensor]) -> DualTaskModel:
