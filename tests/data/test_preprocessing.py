@@ -189,3 +189,21 @@ def test_columns_are_found_by_name_not_by_place() -> None:
         FleetSchema(settings=("mach", "alt"), sensors=("c", "b", "a")),
     )
     np.testing.assert_array_equal(prep.transform(turned).rows, prep.transform(fleet(seed=4)).rows)
+
+
+def test_without_levels_a_constant_offset_of_a_unit_is_invisible() -> None:
+    """What tells units apart by their level alone does not reach the model."""
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=40)
+    frame = pl.DataFrame({"unit": [1] * 40, "cycle": range(1, 41), "s": values})
+    shifted = frame.with_columns(pl.col("s") + 3.0)
+    schema = FleetSchema(sensors=("s",))
+    config = PreprocessorConfig(levels=False, departure=True, ewm_alphas=(0.1,), n_conditions=1)
+    fitted = Preprocessor(config).fit(Fleet.from_frame(frame, schema))
+    here = fitted.transform(Fleet.from_frame(frame, schema))
+    there = fitted.transform(Fleet.from_frame(shifted, schema))
+    assert here.names == ("s_departure", "s_ewm0.1")
+    np.testing.assert_allclose(here.rows, there.rows, atol=1e-5)
+    assert fitted.levels_only().transform(Fleet.from_frame(frame, schema)).names == ("s",)
+    with pytest.raises(ValueError, match="see no sensor"):
+        PreprocessorConfig(levels=False)

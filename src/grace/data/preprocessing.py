@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from grace.data import features as causal
 from grace.data.conditions import OperatingConditions
@@ -39,7 +40,11 @@ class PreprocessorConfig(BaseModel):
         age_scale: unit of that feature, in the fleet's unit of time.
         departure: add each sensor's departure from the mean of the unit's own first rows.
         departure_rows: how many first rows.
-        ewm_alphas: add an exponentially weighted mean of each sensor, per α in (0, 1].
+        levels: feed the normalised sensors themselves. Without them the model sees only how far
+            each sensor has moved (``departure`` must be on): a unit's own level, by which a
+            network can tell training units apart and learn their lives by heart, stays hidden.
+        ewm_alphas: add an exponentially weighted mean of each sensor (of its departure, if
+            ``levels`` is off), per α in (0, 1].
         unseen: what to do at an operating condition that training never saw: take the nearest and
             warn, with the distance in the feature table, or raise.
     """
@@ -56,8 +61,15 @@ class PreprocessorConfig(BaseModel):
     age_scale: float = Field(100.0, gt=0)
     departure: bool = False
     departure_rows: int = Field(20, ge=1)
+    levels: bool = True
     ewm_alphas: tuple[float, ...] = ()
     unseen: Literal["nearest", "error"] = "nearest"
+
+    @model_validator(mode="after")
+    def _something_to_see(self) -> PreprocessorConfig:
+        if not self.levels and not self.departure:
+            raise ValueError("levels is off and departure too: the model would see no sensor")
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,16 +169,18 @@ class Preprocessor:
         sensors = (fleet.values(self.sensors_) - self.mean_[labels]) / scale[labels]
         if cfg.clip is not None:
             sensors = sensors.clip(-cfg.clip, cfg.clip)
-        blocks, names = [sensors], list(self.sensors_)
+        blocks, names = ([sensors], list(self.sensors_)) if cfg.levels else ([], [])
         if cfg.use_settings:
             spread = np.where(self.settings_std_ > 0, self.settings_std_, 1.0)
             blocks.append((settings - self.settings_mean_) / (spread + cfg.epsilon))
             names += self.schema_.settings
         if cfg.departure:
-            blocks.append(causal.departure(sensors, starts, lengths, cfg.departure_rows))
+            moved = causal.departure(sensors, starts, lengths, cfg.departure_rows)
+            blocks.append(moved)
             names += [f"{s}_departure" for s in self.sensors_]
         for alpha in cfg.ewm_alphas:
-            blocks.append(causal.exponential_mean(sensors, starts, lengths, alpha))
+            source = sensors if cfg.levels else moved
+            blocks.append(causal.exponential_mean(source, starts, lengths, alpha))
             names += [f"{s}_ewm{alpha:g}" for s in self.sensors_]
         if cfg.age:
             blocks.append(causal.age(fleet.times(), starts, lengths, cfg.age_scale))
@@ -181,6 +195,20 @@ class Preprocessor:
             condition=labels,
             condition_distance=distance,
         )
+
+    def levels_only(self) -> Preprocessor:
+        """The same learned statistics, giving the normalised sensors and nothing else."""
+        bare = copy.copy(self)
+        bare.config = self.config.model_copy(
+            update={
+                "levels": True,
+                "departure": False,
+                "age": False,
+                "ewm_alphas": (),
+                "use_settings": False,
+            }
+        )
+        return bare
 
     def _require(self, fleet: Fleet) -> None:
         missing = [c for c in (*self.schema_.settings, *self.sensors_) if c not in fleet.frame]

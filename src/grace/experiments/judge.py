@@ -40,30 +40,27 @@ def baseline_predictions(
     places = zip(train.unit_ids, train.starts(), train.lengths(), strict=True)
     known = train.select([u for u, s, n in places if np.isfinite(labels[s : s + n]).all()])
     target = capped_rul(known, config.labels)
-    learned, judged = preprocessor.transform(known), preprocessor.transform(test)
-    sensors = [learned.names.index(name) for name in preprocessor.sensors_]
     window = max(2, config.windows.length)
-    models: dict[str, tuple[TrivialBaseline, list[int]]] = {
-        "constant": (ConstantBaseline(), sensors),
-        "age_only": (AgeOnlyBaseline(), sensors),
-        "gradient_boosting": (GradientBoostingBaseline(window), sensors),
+    models: dict[str, tuple[TrivialBaseline, Preprocessor]] = {
+        "constant": (ConstantBaseline(), preprocessor.levels_only()),
+        "age_only": (AgeOnlyBaseline(), preprocessor.levels_only()),
+        "gradient_boosting": (GradientBoostingBaseline(window), preprocessor.levels_only()),
     }
-    if len(sensors) < len(learned.names):
-        everything = list(range(len(learned.names)))
-        models["gradient_boosting_all_inputs"] = (GradientBoostingBaseline(window), everything)
+    if preprocessor.config != preprocessor.levels_only().config:
+        models["gradient_boosting_all_inputs"] = (GradientBoostingBaseline(window), preprocessor)
     predictions: dict[str, Values] = {}
-    for name, (model, columns) in models.items():
-        model.fit(*_inputs(learned, columns), target)
-        predictions[name] = model.predict(*_inputs(judged, columns))
+    for name, (model, inputs) in models.items():
+        model.fit(*_inputs(inputs.transform(known)), target)
+        predictions[name] = model.predict(*_inputs(inputs.transform(test)))
     return predictions
 
 
 def _inputs(
-    table: FeatureTable, columns: list[int]
+    table: FeatureTable,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64], Values]:
-    """Chosen inputs, unit places and age in the form the baselines take."""
+    """Inputs, unit places and age in the form the baselines take."""
     age = table.times - np.repeat(table.times[table.starts], table.lengths)
-    return table.rows[:, columns], table.starts, table.lengths, age
+    return table.rows, table.starts, table.lengths, age
 
 
 def judge_predictions(
