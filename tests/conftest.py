@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from grace.data.download import find_data_root
+from grace.data.cmapss_files import find_data_root
 from grace.data.errors import DataError
 
 # A busy machine is not a slow test.

@@ -198,3 +198,22 @@ def test_a_killed_training_goes_on_with_the_same_command(tiny: Path, tmp_path: P
     assert start(broken).wait(timeout=120) == 0
     for name in ("weights.safetensors", "telemetry.jsonl"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_script_of_the_published_layout(tiny: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "experiments" / "train_amnl_v7.py"
+    done = subprocess.run(
+        [
+            *(sys.executable, str(script), "--dataset", "sim", "--seed", "0"),
+            *("--config", str(tiny), "--out", str(tmp_path / "run"), "--no-report"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+    )
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "run" / "artifact.json").read_text())["config"]
+    assert (config["method"]["name"], config["preset"], config["seed"]) == ("amnl", "paper", 0)
+    assert config["select_on"] == "test"
+    assert "test-selected, optimistic" in done.stdout

@@ -301,14 +301,21 @@ def data_list(data_root: DataRoot = None) -> None:
 
 @data_app.command("download")
 def data_download(
+    name: Annotated[str, typer.Argument(help="What to download: cmapss (FD001 to FD004).")] = (
+        "cmapss"
+    ),
     target: Annotated[
         Path | None, typer.Option(help="Folder to put it in.", show_default="user cache")
     ] = None,
 ) -> None:
     """Download NASA C-MAPSS (12 MB) from the first source that answers, verified by SHA-256."""
     with _plain_errors():
-        from grace.data.download import default_cache, download_cmapss
+        from grace.data import DataError
+        from grace.data.cmapss_files import default_cache
+        from grace.data.download import download_cmapss
 
+        if name.lower() not in ("cmapss", "fd001", "fd002", "fd003", "fd004"):
+            raise DataError(f"nothing called {name!r} can be downloaded.", remedy="say cmapss.")
         out.print(f"C-MAPSS is in {download_cmapss(target or default_cache())}", soft_wrap=True)
 
 
@@ -316,8 +323,7 @@ def data_download(
 def data_verify(data_root: DataRoot = None) -> None:
     """Compare the C-MAPSS files here with the published ones; exit code 1 if any differs."""
     with _plain_errors():
-        from grace.data.cmapss import verify_cmapss
-        from grace.data.download import find_data_root
+        from grace.data.cmapss_files import find_data_root, verify_cmapss
 
         checks = verify_cmapss(find_data_root(data_root))
         table = Table("file", "state", "SHA-256")

@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 
 from grace.data import DataError
-from grace.data.cmapss import CMAPSS_SHA256, read_cmapss, verify_cmapss
-from grace.data.download import (
-    DownloadSource,
-    download_cmapss,
+from grace.data.cmapss import read_cmapss
+from grace.data.cmapss_files import (
+    CMAPSS_SHA256,
     find_data_root,
     locate_cmapss,
+    verify_cmapss,
 )
+from grace.data.download import DownloadSource, download_cmapss
 
 DATA = [n for n in CMAPSS_SHA256 if n != "readme.txt"]
 Sources = Callable[..., list[DownloadSource]]

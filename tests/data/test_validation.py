@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from grace.data import DataError, Fleet, FleetSchema
 from grace.data.cmapss import read_cmapss
-from grace.data.validation import check_frame, check_units, inspect
+from grace.data.inspection import inspect
+from grace.data.validation import check_frame, check_units
 
 SCHEMA = FleetSchema(settings=("load",), sensors=("temp",))
 

@@ -14,17 +14,15 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from grace.data.download import CMAPSS_SHA256, FETCH, require_cmapss
+from grace.data.cmapss_files import CMAPSS_SHA256, FETCH, require_cmapss
 from grace.data.errors import DataError
 from grace.data.fleet import Dataset, Fleet, FleetSchema
 
-__all__ = ["CMAPSS_SHA256", "CMAPSS_SUBSETS", "CmapssSubset", "MemberCheck", "cmapss_schema"]
-__all__ += ["read_cmapss", "verify_cmapss"]
+__all__ = ["CMAPSS_SUBSETS", "CmapssSubset", "cmapss_schema", "read_cmapss"]
 
 CITATION = (
     "A. Saxena, K. Goebel, D. Simon, N. Eklund: Damage Propagation Modeling for Aircraft Engine "
@@ -93,35 +91,6 @@ def cmapss_schema() -> FleetSchema:
     sensors = tuple(f"s{i}" for i in range(1, 22))
     texts = dict(zip((*settings, *sensors), (*_SETTINGS, *_SENSORS), strict=True))
     return FleetSchema(settings=settings, sensors=sensors, descriptions=texts)
-
-
-@dataclass(frozen=True)
-class MemberCheck:
-    """One published file compared by SHA-256; ``actual`` is None if it is missing."""
-
-    name: str
-    expected: str
-    actual: str | None
-    status: Literal["ok", "missing", "modified"]
-
-
-def verify_cmapss(root: Path | str) -> list[MemberCheck]:
-    """Compare every member with the published one, by SHA-256.
-
-    Args:
-        root: folder or zip, as for ``read_cmapss``.
-
-    Raises:
-        DataError: there are no C-MAPSS files at all, or they cannot be read.
-    """
-    files = require_cmapss(root)
-    checks = []
-    for name, expected in CMAPSS_SHA256.items():
-        here = name in files.members
-        actual = hashlib.sha256(files.read(name)).hexdigest() if here else None
-        status: Literal["ok", "missing", "modified"] = "ok" if actual == expected else "modified"
-        checks.append(MemberCheck(name, expected, actual, status if here else "missing"))
-    return checks
 
 
 def read_cmapss(root: Path | str, subset: str) -> Dataset:

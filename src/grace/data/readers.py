@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grace.data.cmapss import CMAPSS_SUBSETS, read_cmapss
-from grace.data.download import find_data_root, locate_cmapss
+from grace.data.cmapss_files import find_data_root, locate_cmapss
 from grace.data.errors import DataError
 from grace.data.fleet import Dataset
 
@@ -129,7 +129,7 @@ def load_dataset(name: str, *, root: Path | str | None = None, **options: Any) -
     Args:
         name: ``"FD001"`` to ``"FD004"`` or ``"sim"``; case does not matter.
         root: data root, e.g. the folder that holds ``CMAPSSData/``; None searches the places of
-            :func:`~grace.data.download.find_data_root`. Not used by ``"sim"``.
+            :func:`~grace.data.cmapss_files.find_data_root`. Not used by ``"sim"``.
         **options: what the reader takes. ``"sim"``: ``seed``, and either ``config`` or single
             fields of :class:`~grace.data.simulation.SimulationConfig`. C-MAPSS: none.
 

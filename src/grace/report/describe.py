@@ -10,7 +10,7 @@ from rich.text import Text
 
 from grace.data.conditions import OperatingConditions
 from grace.data.fleet import Dataset, Fleet
-from grace.data.validation import inspect
+from grace.data.inspection import inspect
 
 __all__ = ["render_dataset"]
 

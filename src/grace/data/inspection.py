@@ -1,0 +1,134 @@
+"""What is legal in a fleet but odd enough to be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from grace.data.fleet import Fleet
+
+__all__ = ["Finding", "inspect"]
+
+# More groups of settings than this, or fewer rows in a group, are a continuum, not conditions.
+_MAX_CONDITIONS, _MIN_ROWS = 20, 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a fleet that is legal but may surprise, and the units or columns concerned.
+
+    ``kind``: gap, late_start, constant, constant_in_condition, short or duplicate_rows.
+    """
+
+    kind: str
+    severity: Literal["note", "warning"]
+    message: str
+    remedy: str
+    units: tuple[Any, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+def inspect(fleet: Fleet, *, window: int = 30) -> list[Finding]:
+    """Look for what is legal but suspicious; at most one finding per kind, warnings first.
+
+    Units with fewer than ``window`` rows are reported as short.
+
+    Example:
+        >>> import polars as pl
+        >>> from grace.data import Fleet, FleetSchema
+        >>> rows = pl.DataFrame({"unit": [1] * 4, "cycle": [1, 2, 3, 7], "temp": [1.0, 2, 3, 5]})
+        >>> finding, = inspect(Fleet.from_frame(rows, FleetSchema(sensors=("temp",))), window=3)
+        >>> finding.kind, finding.units, finding.message
+        ('gap', (1,), 'gaps: 1 in 1 of 1 units; first: unit 1, from cycle 3 to 7 (usual step 1).')
+    """
+    parts = (_timing(fleet), _constants(fleet), _rows(fleet, window)) if fleet.n_units else ()
+    return sorted((f for part in parts for f in part), key=lambda f: f.severity != "warning")
+
+
+def _timing(fleet: Fleet) -> list[Finding]:
+    """Gaps, and units that do not start at 1."""
+    found: list[Finding] = []
+    times, starts, ids, name = fleet.times(), fleet.starts(), fleet.unit_ids, fleet.schema.time
+    step = np.diff(times)
+    inside = np.ones(step.size, dtype=bool)
+    inside[starts[1:] - 1] = False  # steps from one unit to the next are none
+    usual = float(np.median(step[inside])) if inside.any() else 1.0
+    jumps = np.flatnonzero(inside & (step > 1.5 * usual))
+    if jumps.size:
+        units = tuple(ids[i] for i in np.unique(np.searchsorted(starts, jumps, side="right") - 1))
+        at = int(jumps[0])
+        message = f"gaps: {jumps.size} in {len(units)} of {fleet.n_units} units; first: unit "
+        message += f"{units[0]}, from {name} {times[at]:g} to {times[at + 1]:g} "
+        message += f"(usual step {usual:g})."
+        remedy = "windows count rows, not time: resample to an even step if the gaps are long."
+        found.append(Finding("gap", "warning", message, remedy, units))
+    first = times[starts]
+    if fleet.frame.schema[name].is_integer() and (first != 1).any():
+        units = tuple(u for u, t in zip(ids, first, strict=True) if t != 1)
+        alike = bool((first == first[0]).all())
+        message = f"{len(units)} of {fleet.n_units} units do not start at {name} 1; first: unit "
+        message += f"{units[0]}, at {first[first != 1][0]:g}{', as all do' if alike else ''}."
+        remedy = "age counts from a unit's first row: check whether earlier rows are missing."
+        severity: Literal["note", "warning"] = "note" if alike else "warning"
+        found.append(Finding("late_start", severity, message, remedy, units))
+    return found
+
+
+def _constants(fleet: Fleet) -> list[Finding]:
+    """Channels that never change, or only with the operating condition."""
+    found: list[Finding] = []
+    channels, n = fleet.schema.channels, len(fleet.schema.settings)
+    values = fleet.values(channels)
+    flat = np.ptp(values, axis=0) == 0.0
+    if flat.any():
+        columns = tuple(c for c, hit in zip(channels, flat, strict=True) if hit)
+        message = f"channels that never change: {', '.join(columns)}."
+        remedy = "leave them out of the inputs."
+        found.append(Finding("constant", "note", message, remedy, columns=columns))
+    group = _conditions(values[:, :n])
+    n_groups = int(group.max()) + 1
+    if 1 < n_groups <= min(_MAX_CONDITIONS, fleet.n_rows // _MIN_ROWS):
+        still = ~flat
+        for g in range(n_groups):
+            still &= np.ptp(values[group == g], axis=0) == 0.0
+        columns = tuple(c for c, hit in zip(channels[n:], still[n:], strict=True) if hit)
+        if columns:
+            message = f"channels constant in each of {n_groups} conditions: {', '.join(columns)}."
+            remedy = "leave them out: normalised per condition they are a division by zero."
+            found.append(Finding("constant_in_condition", "note", message, remedy, (), columns))
+    return found
+
+
+def _conditions(settings: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Group of each row. Settings carry noise: a group is a cell of 1 % of each range."""
+    if not settings.shape[1]:
+        return np.zeros(len(settings), dtype=np.int64)
+    span = np.ptp(settings, axis=0)
+    grid = np.round((settings - settings.min(axis=0)) / np.where(span > 0, span, 1.0), 2)
+    return np.unique(grid, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _rows(fleet: Fleet, window: int) -> list[Finding]:
+    """Units shorter than a window, and rows that occur in several units."""
+    found: list[Finding] = []
+    lengths, schema, ids = fleet.lengths(), fleet.schema, fleet.unit_ids
+    if (lengths < window).any():
+        units = tuple(u for u, k in zip(ids, lengths, strict=True) if k < window)
+        message = f"{len(units)} of {fleet.n_units} units have fewer than {window} rows "
+        message += f"(shortest: {lengths.min()})."
+        remedy = "nothing to do, they are padded on the left and not dropped; or use less history."
+        found.append(Finding("short", "note", message, remedy, units))
+    # Times are unique within a unit, so equal rows always belong to different units.
+    twice = fleet.frame.select(schema.time, *schema.channels).is_duplicated().to_numpy()
+    if twice.any():
+        share = np.add.reduceat(twice.astype(np.int64), fleet.starts()) / lengths
+        units = tuple(u for u, s in zip(ids, share, strict=True) if s > 0)
+        message = f"{int(twice.sum())} rows occur in more than one unit; {len(units)} units share "
+        message += f"rows, the first is unit {units[0]}."
+        remedy = "look for a machine recorded under two names: it leaks from one split to another."
+        severity: Literal["note", "warning"] = "warning" if (share >= 0.5).any() else "note"
+        found.append(Finding("duplicate_rows", severity, message, remedy, units))
+    return found
