@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,26 @@ __all__ = ["NonFiniteLossError", "StepLog", "Stepper", "training_step"]
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss or gradient became NaN or infinite; the message names the units of the batch."""
+    """A loss or gradient became NaN or infinite; the message names the units.
+
+    ``units`` are the indices of the units whose samples are not finite by themselves, or of the
+    whole batch if every sample is.
+    """
+
+    def __init__(self, problem: str, units: Sequence[int]) -> None:
+        self.problem, self.units = problem, tuple(sorted(set(units)))
+        super().__init__(problem)
+
+    def located(self, place: str, unit_ids: Sequence[Any]) -> NonFiniteLossError:
+        """The same error with where it happened and the units' names."""
+        names = [str(unit_ids[i]) for i in self.units]
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        return NonFiniteLossError(
+            f"{place}: {self.problem}, unit {', '.join(names[:8])}{more}. The last checkpoint, if "
+            "an epoch was finished, is kept. Remedy: check these units' values, lower the "
+            "learning rate, or set features.clip.",
+            self.units,
+        )
 
 
 @dataclass
@@ -62,13 +83,14 @@ class Stepper:
         self.last_layer = last_shared_layer_params(self.model)
 
 
-def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False) -> StepLog:
+def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False, log: bool = True) -> StepLog:
     """Take one optimiser step on a batch.
 
     Args:
         s: model, method, optimiser and their settings; updated in place.
         batch: x (B, T, C), capped RUL (B,), health class (B,).
         diagnose: measure the task gradients even if the method does not need them.
+        log: fill the diagnostics with what is at hand; without it they stay empty.
 
     Raises:
         NonFiniteLossError: a loss or the gradient norm is NaN or infinite; no parameter was
@@ -81,13 +103,15 @@ def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False) -> StepLo
         z = s.model.features(x)
         rul, logits = s.model.heads(z)
     losses = [s.method.inner(rul.float(), batch.rul), health_loss(logits.float(), batch.health)]
-    _require_finite(torch.stack(losses), "loss", batch)
+    if not bool(torch.isfinite(torch.stack(losses)).all()):
+        raise _not_finite(f"losses are {[loss.item() for loss in losses]}", batch, rul, logits)
 
     s.optimizer.zero_grad(set_to_none=True)
-    total, diagnostics = _backward(s, losses, z, diagnose)
+    total, diagnostics = _backward(s, losses, z, diagnose, log)
     limit = s.grad_clip if s.grad_clip is not None else float("inf")
     grad_norm = nn.utils.clip_grad_norm_(s.trained, limit)
-    _require_finite(grad_norm, "gradient norm", batch)
+    if not bool(torch.isfinite(grad_norm)):
+        raise _not_finite(f"gradient norm is {grad_norm.item()}", batch, rul, logits)
     s.optimizer.step()
     if s.average is not None:
         s.average.update_parameters(s.model)
@@ -98,20 +122,21 @@ def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False) -> StepLo
 
 
 def _backward(
-    s: Stepper, losses: list[Tensor], z: Tensor, diagnose: bool
+    s: Stepper, losses: list[Tensor], z: Tensor, diagnose: bool, log: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Fill ``.grad`` with the gradient of the balanced loss, by the cheapest exact way."""
     outer, n_shared = s.method.outer, len(s.shared)
-    reads_all = outer.needs_signal and (outer.signal == "gramian" or outer.site == "shared")
+    reads = outer.needs_signal  # asked once: it may have to wait for the device
+    reads_all = reads and (outer.signal == "gramian" or outer.site == "shared")
     extras: dict[str, Tensor] = {}
     gradients: TaskGradients | None = None
     if reads_all or diagnose:
         # λ is constant in θ, so these gradients, combined, are the backward pass.
         gradients = task_gradients(losses, s.trained, retain_graph=not reads_all)
-    if outer.needs_signal and outer.signal == "gramian":
+    if reads and outer.signal == "gramian":
         assert gradients is not None
         extras["gramian"] = gramian(gradients, first=n_shared)
-    elif outer.needs_signal and outer.signal == "norms":
+    elif reads and outer.signal == "norms":
         if gradients is not None and reads_all:
             extras["task_grad_norms"] = gradients.norms(first=n_shared)
         else:
@@ -127,6 +152,8 @@ def _backward(
             parameter.grad = gradient
     else:
         total.backward()
+    if not (log or diagnose):
+        return total, {}
     diagnostics = {k: v.detach().clone() for k, v in outer.telemetry().items()}
     if gradients is not None:
         diagnostics |= _gradient_diagnostics(gradients, n_shared)
@@ -144,7 +171,8 @@ def _gradient_diagnostics(gradients: TaskGradients, n_shared: int) -> dict[str, 
     }
 
 
-def _require_finite(value: Tensor, what: str, batch: Batch) -> None:
-    if not bool(torch.isfinite(value).all()):
-        units = sorted(set(batch.unit.tolist()))
-        raise NonFiniteLossError(f"{what} is {value.tolist()} on a batch of unit numbers {units}")
+def _not_finite(problem: str, batch: Batch, rul: Tensor, logits: Tensor) -> NonFiniteLossError:
+    """The error, naming units with bad data; without any, those with bad predictions; else all."""
+    data = batch.x.isfinite().flatten(1).all(1) & batch.rul.isfinite()
+    good = rul.isfinite() & logits.isfinite().all(1) if bool(data.all()) else data
+    return NonFiniteLossError(problem, (batch.unit if good.all() else batch.unit[~good]).tolist())

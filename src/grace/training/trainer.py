@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,9 +25,10 @@ from grace.data.windows import WindowSet
 from grace.models import DualTaskModel
 from grace.training.averaging import weight_average
 from grace.training.checkpoint import load_checkpoint, save_checkpoint
-from grace.training.config import TrainingConfig
+from grace.training.config import ConfigError, TrainingConfig
 from grace.training.inference import predict_windows
 from grace.training.journal import Journal
+from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
 from grace.training.schedule import LearningRate
 from grace.training.step import NonFiniteLossError, Stepper, training_step
 
@@ -88,10 +90,23 @@ class FitResult:
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` is a GPU if there is one, else the CPU."""
+    """``auto`` is a GPU if there is one, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise RuntimeError("no such GPU")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ConfigError(
+            f"device {name!r} is not available here. Remedy: --device cpu, or auto"
+        ) from None
+    return device
 
 
 @dataclass
@@ -128,14 +143,13 @@ class Trainer:
             select: the monitor that drives the schedule and early stopping.
 
         Raises:
-            NonFiniteLossError: a loss became NaN or infinite; the unit ids of the batch are
-                named, and the last checkpoint is still there.
+            NonFiniteLossError: a loss became NaN or infinite; the units are named, and the last
+                checkpoint, if there was one yet, is still there.
+            ConfigError: the device is not available.
             CheckpointError: ``run_dir`` holds a checkpoint of another configuration.
         """
         device = resolve_device(self.config.device)
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices), _determinism(self.config.deterministic):
-            torch.manual_seed(self.seed)
+        with borrowed_generators(device), _determinism(self.config.deterministic, device):
             train = train.to(device)
             monitors = {name: windows.to(device) for name, windows in monitors.items()}
             return self._fit(train, monitors, select, device)
@@ -191,8 +205,8 @@ class Trainer:
                 save_checkpoint(path, self._state(parts, result))
             journal.epoch(asdict(record))
             if self.on_progress is not None:
-                done = record.step
-                self.on_progress(Progress(epoch, cfg.epochs, done, done // (epoch + 1), record))
+                steps = record.step // (epoch + 1)
+                self.on_progress(Progress(epoch, cfg.epochs, steps, steps, record))
         return result
 
     def _epoch(
@@ -205,25 +219,22 @@ class Trainer:
         result: FitResult,
         journal: Journal,
     ) -> EpochRecord:
-        cfg, began = self.config, time.perf_counter()
+        cfg, began, device = self.config, time.perf_counter(), train.ends.device
         rate.before_epoch(epoch)
-        batches = self._order(epoch, len(train), train.ends.device)
-        sums = torch.zeros(4, device=train.ends.device, dtype=torch.float64)
+        # An epoch draws from its own seed, so resuming at its start needs no generator states.
+        seed_generators(device, derived_seed(self.seed, "noise", epoch))
+        batches = self._order(epoch, len(train), device)
+        sums = torch.zeros(4, device=device, dtype=torch.float64)
         for i, index in enumerate(batches):
             step = epoch * len(batches) + i
-            every = cfg.diagnose_every
-            batch = train.batch(index)
+            every, logged = cfg.diagnose_every, step % cfg.log_every == 0
+            diagnose = bool(every) and step % every == 0
             try:
-                log = training_step(stepper, batch, diagnose=bool(every) and step % every == 0)
+                log = training_step(stepper, train.batch(index), diagnose=diagnose, log=logged)
             except NonFiniteLossError as error:
-                ids = sorted({str(train.unit_ids[u]) for u in batch.unit.tolist()})
-                raise NonFiniteLossError(
-                    f"epoch {epoch}, step {step}: {error}; units {', '.join(ids)}. The last "
-                    "checkpoint is kept. Remedy: check these units' values, lower the learning "
-                    "rate, or set features.clip."
-                ) from error
+                raise error.located(f"epoch {epoch + 1}, step {step}", train.unit_ids) from None
             sums += torch.stack([log.loss, log.rul_loss, log.hs_loss, log.grad_norm])
-            if step % cfg.log_every == 0:
+            if logged:
                 journal.step(step, log)
             if self.on_progress is not None:
                 self.on_progress(Progress(epoch, cfg.epochs, i + 1, len(batches)))
@@ -253,7 +264,7 @@ class Trainer:
 
     def _order(self, epoch: int, count: int, device: torch.device) -> list[Tensor]:
         """The batches of an epoch: a permutation that depends on seed and epoch alone."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch))
         order = torch.randperm(count, generator=generator).to(device)
         batches = list(order.split(self.config.batch_size))
         if len(batches) > 1 and len(batches[-1]) == 1:
@@ -261,13 +272,9 @@ class Trainer:
         return batches[: self.config.steps_per_epoch]
 
     def _state(self, parts: Mapping[str, Any], result: FitResult) -> dict[str, Any]:
-        rng = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            rng["cuda"] = torch.cuda.get_rng_state()
         return {
             "fingerprint": self.fingerprint,
             "parts": {name: part.state_dict() for name, part in parts.items()},
-            "rng": rng,
             "best": {name: asdict(best) for name, best in result.best.items()},
             "history": [asdict(record) for record in result.history],
             "stopped_early": result.stopped_early,
@@ -277,9 +284,6 @@ class Trainer:
     def _restore(state: dict[str, Any], parts: Mapping[str, Any], result: FitResult) -> None:
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-        torch.set_rng_state(state["rng"]["cpu"])
-        if "cuda" in state["rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["rng"]["cuda"])
         result.best = {name: Best(**best) for name, best in state["best"].items()}
         result.history = [EpochRecord(**record) for record in state["history"]]
         result.stopped_early = state["stopped_early"]
@@ -298,7 +302,12 @@ def make_optimizer(
 
 
 @contextmanager
-def _determinism(wanted: bool) -> Iterator[None]:
+def _determinism(wanted: bool, device: torch.device) -> Iterator[None]:
+    if wanted and device.type == "cuda" and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
+        raise ConfigError(
+            "training.deterministic on a GPU needs the environment variable "
+            "CUBLAS_WORKSPACE_CONFIG=:4096:8 set before grace is started"
+        )
     before = torch.are_deterministic_algorithms_enabled()
     lenient = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(wanted or before, warn_only=lenient and not wanted)
