@@ -79,6 +79,12 @@ def test_train_evaluate_report_as_a_user_runs_them(tiny: Path, tmp_path: Path) -
     other = grace("train", "--preset", "fast", "--config", tiny, "--seed", 4, "--out", folder)
     assert other.exit_code == 2
     assert "--force" in other.output
+    (folder / "mine.txt").write_text("not the run's")
+    forced = grace(
+        *("train", "--preset", "fast", "--config", tiny, "--seed", 4, "--out", folder, "--force"),
+    )
+    assert forced.exit_code == 0, forced.output
+    assert (folder / "mine.txt").exists()
 
 
 def test_evaluate_notices_figures_that_changed(tiny: Path, tmp_path: Path) -> None:
@@ -89,7 +95,7 @@ def test_evaluate_notices_figures_that_changed(tiny: Path, tmp_path: Path) -> No
     (folder / "metrics.json").write_text(json.dumps(metrics))
     evaluated = grace("evaluate", folder)
     assert evaluated.exit_code == 1
-    assert "differ from those stored" in evaluated.output
+    assert "differ from those stored in the run: model.last_cycle.capped.rmse" in evaluated.output
 
 
 def test_test_selection_is_marked_and_its_gap_printed(tiny: Path, tmp_path: Path) -> None:
@@ -124,6 +130,10 @@ def test_layers_of_configuration(tiny: Path) -> None:
         (["--preset", "quick"], "choose from fast, default, paper"),
         (["--set", "training.lrr=1"], "unknown key 'training.lrr'"),
         (["--set", "training.lr"], "write key=value"),
+        (["--set", "training.lr=["], "not a value YAML can read"),
+        (["--set", "training=5", "--set", "training.lr=1"], "training.lr is no section"),
+        (["--device", "tpu9"], "device 'tpu9' is not available here"),
+        (["--config", "."], "."),
         (["--set", "labels.health_thresholds=[130, 30]"], "class 0 would be empty"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
         (["--select-on", "train"], "select_on"),
@@ -217,3 +227,21 @@ def test_the_script_of_the_published_layout(tiny: Path, tmp_path: Path) -> None:
     assert (config["method"]["name"], config["preset"], config["seed"]) == ("amnl", "paper", 0)
     assert config["select_on"] == "test"
     assert "test-selected, optimistic" in done.stdout
+
+
+def test_force_deletes_nothing_but_runs(tiny: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    for extra in (["--dataset", "FD001", "--data-root", tmp_path / "nowhere"], []):
+        result = grace("train", "--config", tiny, "--out", precious, "--force", *extra)
+        assert result.exit_code == 2
+        assert (precious / "thesis.txt").read_text() == "years of work"
+    assert "holds no run" in " ".join(result.output.split())
+
+
+def test_an_output_that_is_a_file(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    result = grace("train", "--preset", "fast", "--config", tiny, "--out", tmp_path / "file" / "x")
+    assert result.exit_code == 2
+    assert "Remedy" in result.output

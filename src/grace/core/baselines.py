@@ -166,15 +166,26 @@ class FixedWeightLoss(BaseMTLLoss):
     0.5/0.5 is the outer half of Baseline and AMNL; 0.0477/0.9523 is the control for GABA, which
     ends there whenever its floor binds.
 
+    Args:
+        rul_weight: weight of the RUL task.
+        health_weight: weight of the health task.
+        other_weights: weights of further tasks.
+
     Raises:
         ValueError: a weight is negative, not finite, or all are zero.
     """
 
     def __init__(
-        self, rul_weight: float = 0.5, health_weight: float = 0.5, *other_weights: float
+        self,
+        rul_weight: float = 0.5,
+        health_weight: float = 0.5,
+        *,
+        other_weights: Sequence[float] = (),
     ) -> None:
-        weights = torch.tensor([rul_weight, health_weight, *other_weights], dtype=torch.float32)
+        given = (rul_weight, health_weight, *other_weights)
+        weights = torch.tensor(given, dtype=torch.float32)
         super().__init__(n_tasks=len(weights))
+        self._given = given
         if (
             not bool(torch.isfinite(weights).all())
             or bool((weights < 0).any())
@@ -184,19 +195,16 @@ class FixedWeightLoss(BaseMTLLoss):
                 f"weights {weights.tolist()} must be finite, not negative, and not all zero"
             )
         self.applied_weights.copy_(weights)
-        self._init = tuple(weights.tolist())
 
     def combine(self, losses: Tensor, **signal: Tensor) -> Tensor:
         """Σ w_i L_i."""
         return (self.applied_weights * losses).sum()
 
     def init_options(self) -> dict[str, Any]:
-        """The weights of the first two tasks, as named arguments; see ``_init`` for all."""
-        return {"rul_weight": self._init[0], "health_weight": self._init[1]}
-
-    def reset(self) -> None:
-        """Back to the weights it was made with."""
-        self.applied_weights.copy_(torch.tensor(self._init))
+        """All weights; those of further tasks only if there are any."""
+        rul, health, *others = self._given
+        named: dict[str, Any] = {"rul_weight": rul, "health_weight": health}
+        return named | ({"other_weights": tuple(others)} if others else {})
 
 
 class UncertaintyLoss(BaseMTLLoss):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from grace.core.weighted_mse import flatten_pair, moderate_weighted_mse_loss
+from grace.core.weighted_mse import check_positive, flatten_pair, moderate_weighted_mse_loss
 
 __all__ = [
     "INNER_LOSSES",
@@ -43,7 +44,12 @@ def mse_loss(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def huber_loss(pred: Tensor, target: Tensor, delta: float = 10.0) -> Tensor:
-    """Squared up to ``delta`` (in the unit of RUL), linear beyond (Huber 1964)."""
+    """Squared up to ``delta`` (in the unit of RUL), linear beyond (Huber 1964).
+
+    Raises:
+        ValueError: ``delta`` is not a positive number, or the sizes differ.
+    """
+    check_positive("delta", delta)
     pred, target = flatten_pair(pred, target)
     return functional.huber_loss(pred, target, delta=delta)
 
@@ -54,7 +60,11 @@ def nasa_loss(pred: Tensor, target: Tensor, max_error: float = 60.0) -> Tensor:
     ``exp(−d/13) − 1`` for d = ŷ − y < 0, ``exp(d/10) − 1`` for d ≥ 0. Beyond ``max_error`` cycles
     it continues on its tangent: the exponential of an untrained network's error of 125 would be
     2·10⁵ and its gradient would drown every other sample.
+
+    Raises:
+        ValueError: ``max_error`` is not a positive number, or the sizes differ.
     """
+    check_positive("max_error", max_error)
     pred, target = flatten_pair(pred, target)
     error = pred - target
     scaled = torch.where(error < 0, -error / 13.0, error / 10.0)
@@ -69,8 +79,10 @@ def quantile_loss(pred: Tensor, target: Tensor, q: float = 0.5) -> Tensor:
     Raises:
         ValueError: ``q`` is not inside (0, 1), or the sizes differ.
     """
-    if not 0.0 < q < 1.0:
-        raise ValueError(f"q={q} is no quantile: choose 0 < q < 1, e.g. 0.3 for early predictions")
+    if not (isinstance(q, Real) and 0.0 < q < 1.0):
+        raise ValueError(
+            f"q={q!r} is no quantile: choose 0 < q < 1, e.g. 0.3 for early predictions"
+        )
     pred, target = flatten_pair(pred, target)
     shortfall = target - pred
     return torch.maximum(q * shortfall, (q - 1.0) * shortfall).mean()
@@ -94,7 +106,8 @@ def build_inner_loss(name: str, **options: Any) -> InnerLoss:
     """The inner loss called ``name`` with its options bound.
 
     Raises:
-        ValueError: the name or an option is unknown; the message lists those there are.
+        ValueError: the name or an option is unknown (the message lists those there are), or an
+            option's value is out of range.
     """
     if name not in INNER_LOSSES:
         raise ValueError(f"unknown inner loss {name!r}: choose from {', '.join(INNER_LOSSES)}")
@@ -106,4 +119,11 @@ def build_inner_loss(name: str, **options: Any) -> InnerLoss:
                 f"inner loss {name!r} has no option {option!r}: "
                 + (f"it takes {', '.join(allowed)}" if allowed else "it takes none")
             )
-    return functools.partial(function, **options) if options else function
+    if not options:
+        return function
+    loss = functools.partial(function, **options)
+    try:
+        loss(torch.ones(2), torch.zeros(2))  # a value out of range is told now, not in training
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"inner loss {name!r}: {error}") from error
+    return loss

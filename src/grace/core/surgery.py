@@ -1,8 +1,9 @@
 """Gradient surgeons: balancers that read the angles between task gradients, not only their norms.
 
-The methods themselves come from TorchJD (extra ``surgery``), which computes weights from the
-K × K Gramian of the task gradients; here they get the call, the state and the logs of every other
-balancer. The Gramian is float64, and the dual-cone projection behind UPGrad and DualProj is solved
+All but one come from TorchJD (extra ``surgery``; CAGrad also needs a solver, extra ``cagrad``),
+which computes weights from the K × K Gramian of the task gradients; Nash-MTL is solved here, by
+Newton's method in numpy, and needs no extra. Here they all get the call, the state and the logs of
+every other balancer. The Gramian is float64, and the dual-cone projection behind UPGrad and DualProj is solved
 without the library's default regularisation, under which their guarantee not to harm any task
 does not hold at norm ratios of 500:1.
 """
@@ -29,8 +30,8 @@ SURGEONS: dict[str, str] = {
     "aligned_mtl": "Aligned-MTL (Senushkin et al. 2023): align the principal components",
     "upgrad": "UPGrad (Quinton & Rey 2024): mean of the projections onto the dual cone",
     "dualproj": "DualProj (Lopez-Paz & Ranzato 2017): project the mean onto the dual cone",
-    "cagrad": "CAGrad (Liu et al. 2021), c = 0.4; needs cvxpy and clarabel",
-    "nash_mtl": "Nash-MTL (Navon et al. 2022) in its exact form for one step; needs scipy only",
+    "cagrad": "CAGrad (Liu et al. 2021), c = 0.4; needs the extra cagrad",
+    "nash_mtl": "Nash-MTL (Navon et al. 2022) in its exact form for one step; needs no extra",
 }
 
 
@@ -42,6 +43,17 @@ def _require_torchjd() -> Any:
             "gradient surgery needs TorchJD: pip install 'grace-rul[surgery]'"
         ) from error
     return aggregation
+
+
+def _cagrad() -> Any:
+    try:
+        from torchjd.aggregation import CAGradWeighting
+
+        return CAGradWeighting(c=0.4)  # looks for its solver when it is made
+    except ImportError as error:
+        raise ImportError(
+            "CAGrad needs TorchJD, cvxpy and clarabel: pip install 'grace-rul[cagrad]'"
+        ) from error
 
 
 def _dual_cone_projector() -> Any:
@@ -87,6 +99,8 @@ def _nash_weights(gramian: Tensor) -> Tensor:
 def _weighting(name: str) -> Callable[[Tensor], Tensor]:
     if name == "nash_mtl":
         return _nash_weights
+    if name == "cagrad":
+        return _cagrad()  # type: ignore[no-any-return]
     aggregation = _require_torchjd()
     if name in ("upgrad", "dualproj"):
         cls = aggregation.UPGradWeighting if name == "upgrad" else aggregation.DualProjWeighting
@@ -96,7 +110,6 @@ def _weighting(name: str) -> Callable[[Tensor], Tensor]:
         "mgda": lambda: aggregation.MGDAWeighting(),
         "imtl_g": lambda: aggregation.IMTLGWeighting(),
         "aligned_mtl": lambda: aggregation.AlignedMTLWeighting(),
-        "cagrad": lambda: aggregation.CAGradWeighting(c=0.4),
     }
     return makers[name]()  # type: ignore[no-any-return]
 
@@ -113,7 +126,7 @@ class SurgeryLoss(BaseMTLLoss):
 
     Raises:
         ValueError: unknown name or normalisation.
-        ImportError: TorchJD is not installed.
+        ImportError: what the surgeon needs is not installed; the message names the extra.
     """
 
     signal = "gramian"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
+
 from torch import Tensor
 
-__all__ = ["failure_weights", "flatten_pair", "moderate_weighted_mse_loss"]
+__all__ = ["check_positive", "failure_weights", "flatten_pair", "moderate_weighted_mse_loss"]
 
 
 def flatten_pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,8 +25,24 @@ def flatten_pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return pred.reshape(-1), target.reshape(-1)
 
 
+def check_positive(name: str, value: object) -> None:
+    """Refuse an option that is not a positive finite number, text that looks like one included.
+
+    Raises:
+        ValueError: names the option and its value.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (number and 0.0 < float(value) < math.inf):  # type: ignore[arg-type]
+        raise ValueError(f"{name}={value!r} must be a positive number, in the unit of RUL")
+
+
 def failure_weights(target: Tensor, max_rul: float = 125.0) -> Tensor:
-    """Weight of each sample, ``w(y) = 1 + clip(1 − y/max_rul, 0, 1)``, in [1, 2], shape of y."""
+    """Weight of each sample, ``w(y) = 1 + clip(1 − y/max_rul, 0, 1)``, in [1, 2], shape of y.
+
+    Raises:
+        ValueError: ``max_rul`` is not a positive number.
+    """
+    check_positive("max_rul", max_rul)
     return 1.0 + (1.0 - target / max_rul).clamp(0.0, 1.0)
 
 
@@ -42,7 +61,7 @@ def moderate_weighted_mse_loss(pred: Tensor, target: Tensor, max_rul: float = 12
         Scalar loss.
 
     Raises:
-        ValueError: ``pred`` and ``target`` differ in size.
+        ValueError: ``pred`` and ``target`` differ in size, or ``max_rul`` is not positive.
 
     Example:
         >>> import torch

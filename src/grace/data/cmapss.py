@@ -136,6 +136,7 @@ def read_cmapss(root: Path | str, subset: str) -> Dataset:
     conditions = "one operating condition" if size.n_conditions == 1 else "six operating conditions"
     return Dataset(
         name=subset,
+        synthetic=True,
         train=Fleet.from_frame(train, schema, name=f"{subset} train", source=files.label(names[0])),
         test=Fleet.from_frame(
             test, schema, rul_at_end=left, name=f"{subset} test", source=files.label(names[1])

@@ -181,19 +181,26 @@ def default_cache() -> Path:
 
 
 def find_data_root(explicit: Path | str | None = None) -> Path:
-    """The data root: the first of several places that holds C-MAPSS.
+    """The data root: the place that was named, else the first of the usual ones with C-MAPSS.
 
-    Searched in turn: ``explicit`` (then nowhere else), the environment variable ``GRACE_DATA``,
-    ``./data``, ``../shared/data`` and the user's cache folder (``pooch.os_cache("grace")``). A root
-    holds the text files or their zip directly, or one level down (``CMAPSSData/``).
+    ``explicit`` is named, or else the environment variable ``GRACE_DATA``: then nowhere else is
+    searched, so that nobody reads other data than what was meant. The usual places are ``./data``,
+    ``../shared/data`` and the user's cache folder (``pooch.os_cache("grace")``). A root holds the
+    text files or their zip directly, or one level down (``CMAPSSData/``).
 
     Raises:
-        DataError: none of them does; the message lists the places.
+        DataError: there is none; the message lists the places.
     """
     named = os.environ.get("GRACE_DATA")
-    places = [Path(named)] if named else []
-    places += [Path("data"), Path("../shared/data"), default_cache()]
-    places = [Path(explicit)] if explicit is not None else places
+    if explicit is None and named:
+        if locate_cmapss(named) is None:
+            problem = f"the environment variable GRACE_DATA names {named}, but there are no "
+            remedy = "set it to the folder that holds CMAPSSData/, or unset it to search ./data, "
+            remedy += "../shared/data and the user's cache."
+            raise DataError(problem + "C-MAPSS files there.", remedy=remedy)
+        return Path(named)
+    usual = [Path("data"), Path("../shared/data"), default_cache()]
+    places = [Path(explicit)] if explicit is not None else usual
     for place in places:
         if locate_cmapss(place) is not None:
             return place

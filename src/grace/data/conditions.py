@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from grace.data.errors import DataError
+
 __all__ = ["OperatingConditions"]
 
 Array = npt.NDArray[np.float64]
@@ -33,8 +35,16 @@ class OperatingConditions:
         self.n_conditions: int | Literal["auto"] = n_conditions
         self.seed = seed
 
-    def fit(self, settings: Array) -> OperatingConditions:
-        """Learn the conditions of the training rows, (R, S); S = 0 is one condition."""
+    def fit(self, settings: Array, *, source: object = None) -> OperatingConditions:
+        """Learn the conditions of the training rows, (R, S); S = 0 is one condition.
+
+        Args:
+            settings: (R, S).
+            source: name of the fleet, for messages.
+
+        Raises:
+            DataError: the settings do not divide into that many conditions.
+        """
         spread = settings.std(axis=0)
         # The spread of a constant such as 0.1 is rounding noise, and no scale.
         noise = 1e-9 * np.maximum(1.0, np.abs(settings.mean(axis=0)))
@@ -43,11 +53,13 @@ class OperatingConditions:
         distinct = np.unique(scaled, axis=0)
         k = self._choose_k(scaled) if self.n_conditions == "auto" else self.n_conditions
         if k > len(distinct):
-            raise ValueError(
-                f"n_conditions={k}, but the settings take only {len(distinct)} distinct "
-                "value(s): lower n_conditions or use 'auto'"
-            )
+            problem = f"n_conditions={k}, but the settings take only {len(distinct)} distinct "
+            remedy = f"set n_conditions to at most {len(distinct)}, or to 'auto'."
+            raise DataError(problem + "value(s).", source=source, remedy=remedy)
         centers = scaled.mean(axis=0, keepdims=True) if k == 1 else self._kmeans(scaled, k)
+        if len(centers) < k:
+            problem = f"the settings do not divide into n_conditions={k} conditions."
+            raise DataError(problem, source=source, remedy="set n_conditions lower, or to 'auto'.")
         order = np.lexsort(np.round(centers * self.scale_, 3).T[::-1]) if k > 1 else [0]
         centers = centers[order]
         self.centers_: Array = centers * self.scale_
@@ -81,13 +93,14 @@ class OperatingConditions:
         return np.asarray(distance > self.limit_[labels] + 1e-9)
 
     def _kmeans(self, scaled: Array, k: int) -> Array:
+        """Centroids (k, S), or (0, S) where every start leaves a cluster empty."""
         # scipy's, since importing scikit-learn alone takes longer than all the rest of a fit.
         from scipy.cluster.vq import kmeans2
 
         # Clusters are found on a sample; one Lloyd step over all rows then places the centroids.
         rng = np.random.default_rng(self.seed)
         sample = scaled[rng.choice(len(scaled), min(len(scaled), 4096), replace=False)]
-        best, least = np.empty(0), np.inf
+        best, least = np.empty((0, scaled.shape[1])), np.inf
         for _ in range(10):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # an empty cluster: this start loses anyway
@@ -96,7 +109,7 @@ class OperatingConditions:
             if spread < least and len(np.unique(labels)) == k:
                 best, least = found, spread
         if not best.size:
-            raise ValueError(f"the settings do not divide into {k} conditions: lower n_conditions")
+            return best
         labels = np.argmin([((scaled - c) ** 2).sum(axis=1) for c in best], axis=0)
         return np.stack([scaled[labels == c].mean(axis=0) for c in range(k)])
 

@@ -250,4 +250,4 @@ class Dataset:
     n_conditions: int
     description: str
     citation: str = ""
-    synthetic: bool = True
+    synthetic: bool = False

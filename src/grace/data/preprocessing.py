@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from grace.data import features as causal
 from grace.data.conditions import OperatingConditions
@@ -27,14 +27,16 @@ class PreprocessorConfig(BaseModel):
     """What is made of the raw channels.
 
     Args:
-        sensors: sensor channels used; None takes the dataset's usual choice, or all.
+        sensors: sensor channels used, at least one; None takes the dataset's usual choice, or all.
         use_settings: feed the settings to the model too (normalised over all conditions).
         n_conditions: operating conditions, ``"auto"`` to discover them, None for the dataset's
             usual number.
         epsilon: ε in (x − μ_c)/(σ_c + ε).
         sigma_floor: a channel whose σ_c is below ``sigma_floor · max(1, |μ_c|)`` counts as
-            constant in that condition and is only centred, not scaled: dividing by a σ that is
-            rounding noise would turn the smallest change into thousands of σ.
+            constant in that condition: dividing by a σ that is rounding noise would turn the
+            smallest change into thousands of σ. It is centred, and scaled by its pooled σ within
+            the conditions where it does vary (the root of the mean variance, weighted by rows);
+            a channel constant in all of them is only centred.
         clip: limit of the normalised values in σ, or None.
         age: add the time since the unit's first record.
         age_scale: unit of that feature, in the fleet's unit of time.
@@ -64,6 +66,29 @@ class PreprocessorConfig(BaseModel):
     levels: bool = True
     ewm_alphas: tuple[float, ...] = ()
     unseen: Literal["nearest", "error"] = "nearest"
+
+    @field_validator("sensors")
+    @classmethod
+    def _each_once(cls, sensors: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if sensors is not None and not sensors:
+            raise ValueError("name at least one sensor, or null for the dataset's usual choice")
+        if sensors is not None and len(set(sensors)) < len(sensors):
+            raise ValueError("a sensor is named twice")
+        return sensors
+
+    @field_validator("n_conditions")
+    @classmethod
+    def _one_or_more(cls, k: int | Literal["auto"] | None) -> int | Literal["auto"] | None:
+        if isinstance(k, int) and k < 1:
+            raise ValueError("it must be 1 or more, 'auto', or null for the dataset's usual number")
+        return k
+
+    @field_validator("ewm_alphas")
+    @classmethod
+    def _weights_of_a_mean(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0.0 < alpha <= 1.0 for alpha in alphas):
+            raise ValueError("each α must lie in (0, 1], e.g. 0.1 for a memory of 10 rows")
+        return alphas
 
     @model_validator(mode="after")
     def _something_to_see(self) -> PreprocessorConfig:
@@ -114,10 +139,11 @@ class Preprocessor:
         seed: int = 0,
     ) -> None:
         config = config or PreprocessorConfig()
+        sensors, k = config.sensors, config.n_conditions
         self.config = config.model_copy(
             update={
-                "sensors": config.sensors or default_sensors,
-                "n_conditions": config.n_conditions or default_conditions,
+                "sensors": default_sensors if sensors is None else sensors,
+                "n_conditions": default_conditions if k is None else k,
             }
         )
         self.seed = seed
@@ -126,15 +152,17 @@ class Preprocessor:
         """Learn conditions and statistics from training units.
 
         Raises:
-            DataError: a chosen sensor is not in the fleet.
+            DataError: a chosen sensor is not in the fleet, or its settings do not divide into the
+                chosen number of conditions.
         """
         self.schema_: FleetSchema = fleet.schema
-        self.sensors_: tuple[str, ...] = self.config.sensors or fleet.schema.sensors
+        chosen = self.config.sensors
+        self.sensors_: tuple[str, ...] = fleet.schema.sensors if chosen is None else chosen
         self._require(fleet)
         settings = fleet.values(self.schema_.settings)
         assert self.config.n_conditions is not None
         k = self.config.n_conditions if settings.shape[1] else 1
-        self.conditions_ = OperatingConditions(k, seed=self.seed).fit(settings)
+        self.conditions_ = OperatingConditions(k, seed=self.seed).fit(settings, source=fleet.name)
         labels, _ = self.conditions_.assign(settings)
         values = fleet.values(self.sensors_)
         k = len(self.conditions_.centers_)
@@ -143,6 +171,10 @@ class Preprocessor:
         for c in range(k):
             mine = values[labels == c]
             self.mean_[c], self.std_[c] = mine.mean(axis=0), mine.std(axis=0)
+        varies = np.bincount(labels, minlength=k)[:, None] * ~self.constant_
+        # What a channel is scaled by where it is constant: its σ where it is not, else nothing.
+        pooled = np.sqrt((varies * self.std_**2).sum(axis=0) / varies.sum(axis=0).clip(1))
+        self.fallback_ = np.where(varies.any(axis=0), pooled + self.config.epsilon, 1.0)
         self.settings_mean_ = settings.mean(axis=0)
         self.settings_std_ = settings.std(axis=0)
         return self
@@ -165,7 +197,7 @@ class Preprocessor:
         labels, distance = self.conditions_.assign(settings)
         self._check_seen(fleet, labels, distance)
         cfg, starts, lengths = self.config, fleet.starts(), fleet.lengths()
-        scale = np.where(self.constant_, 1.0, self.std_ + cfg.epsilon)
+        scale = np.where(self.constant_, self.fallback_, self.std_ + cfg.epsilon)
         sensors = (fleet.values(self.sensors_) - self.mean_[labels]) / scale[labels]
         if cfg.clip is not None:
             sensors = sensors.clip(-cfg.clip, cfg.clip)
@@ -257,6 +289,7 @@ class Preprocessor:
             "conditions": self.conditions_.to_dict(),
             "mean": self.mean_.tolist(),
             "std": self.std_.tolist(),
+            "fallback": self.fallback_.tolist(),
             "settings_mean": self.settings_mean_.tolist(),
             "settings_std": self.settings_std_.tolist(),
         }
@@ -271,6 +304,7 @@ class Preprocessor:
         shape = (len(state["mean"]), len(self.sensors_))
         self.mean_ = np.asarray(state["mean"], dtype=np.float64).reshape(shape)
         self.std_ = np.asarray(state["std"], dtype=np.float64).reshape(shape)
+        self.fallback_ = np.asarray(state["fallback"], dtype=np.float64)
         self.settings_mean_ = np.asarray(state["settings_mean"], dtype=np.float64)
         self.settings_std_ = np.asarray(state["settings_std"], dtype=np.float64)
         return self

@@ -31,7 +31,8 @@ def check_frame(frame: pl.DataFrame, schema: FleetSchema, *, source: object) -> 
 
     Raises:
         DataError: no rows; a column is missing; a cell is empty, not a number, NaN or infinite;
-            times are dates; a time is given twice for one unit. Rows are counted from 0.
+            times are dates; a time is given twice for one unit; a unit is neither text nor a whole
+            number below 2⁶³; ``frame`` is not a polars DataFrame. Rows are counted from 0.
 
     Example:
         >>> import polars as pl
@@ -40,6 +41,12 @@ def check_frame(frame: pl.DataFrame, schema: FleetSchema, *, source: object) -> 
         >>> check_frame(raw, FleetSchema(time="day", sensors=("temp",)), source="demo").rows()
         [('b', 1, 4.0), ('b', 2, 5.0), ('a', 1, 3.0)]
     """
+    if not isinstance(frame, pl.DataFrame):
+        kind = f"{type(frame).__module__.partition('.')[0]}.{type(frame).__name__}"
+        remedy = "wrap it in pl.from_pandas(...) if it is a pandas frame, in pl.DataFrame(...) if "
+        remedy += "it is a dict; call .collect() if it is lazy."
+        problem = f"the rows are a {kind.removeprefix('builtins.')}, not a polars DataFrame."
+        raise DataError(problem, source=source, remedy=remedy)
     names = [schema.unit, schema.time, *schema.channels]
     missing = [n for n in names if n not in frame.columns]
     if missing:
@@ -63,7 +70,7 @@ def check_frame(frame: pl.DataFrame, schema: FleetSchema, *, source: object) -> 
         first = rank[int(twice.arg_true()[0])]
         rows = ((unit == unit[first]) & (time == time[first])).arg_true().to_list()
         problem = f"unit {unit[first]} has two rows at {schema.time} {time[first]}"
-        problem += f" (rows {rows[0]} and {rows[1]})."
+        problem += f" (rows {rows[0]} and {rows[1]}, counted from 0)."
         remedy = f"keep one row per unit and {schema.time}, or average them."
         raise DataError(problem, source=source, remedy=remedy)
     return raw.with_columns(unit, time, *channels)[rank]
@@ -73,7 +80,7 @@ def _place(raw: pl.DataFrame, bad: pl.Series, column: str, schema: FleetSchema) 
     """The first bad cell in words (column, row, unit, time), and its row."""
     row = int(bad.arg_true()[0])
     known = [f"{c} {raw[row, c]}" for c in (schema.unit, schema.time) if c != column]
-    return f"column {column!r}, row {row} ({', '.join(known)})", row
+    return f"column {column!r}, row {row} (counted from 0), {', '.join(known)}", row
 
 
 def _unit_column(raw: pl.DataFrame, schema: FleetSchema, source: object) -> pl.Series:
@@ -84,13 +91,24 @@ def _unit_column(raw: pl.DataFrame, schema: FleetSchema, source: object) -> pl.S
         raise DataError(problem, source=source, remedy=remedy)
     if column.dtype in _TEXT:
         return column.cast(pl.String)
-    # 1.0, 2.0 is what pandas makes of whole numbers.
-    whole = column.dtype.is_float() and column.is_finite().all() and (column % 1 == 0).all()
-    if column.dtype.is_integer() or whole:
-        return column.cast(pl.Int64)
-    problem = f"column {schema.unit!r} of units is {column.dtype}, for example {column[0]!r}."
     remedy = "units are named by whole numbers or text; cast the column."
-    raise DataError(problem, source=source, remedy=remedy)
+    if not (column.dtype.is_integer() or column.dtype.is_float()):
+        problem = f"column {schema.unit!r} of units is {column.dtype}, for example {column[0]!r}."
+        raise DataError(problem, source=source, remedy=remedy)
+    if column.dtype.is_float():  # 1.0, 2.0 is what pandas makes of whole numbers
+        bad = ~(column.is_finite() & (column % 1 == 0))
+        if bad.any():
+            place, row = _place(raw, bad, schema.unit, schema)
+            problem = f"{place} is not a whole number: {column[row]}."
+            remedy = "correct the cell, or name units by whole numbers or text."
+            raise DataError(problem, source=source, remedy=remedy)
+    whole = column.cast(pl.Int64, strict=False)
+    if whole.null_count():
+        place, row = _place(raw, whole.is_null(), schema.unit, schema)
+        problem = f"{place} is outside the whole numbers of 64 bits: {column[row]}."
+        remedy = "cast the column to text: pl.col(...).cast(pl.String)."
+        raise DataError(problem, source=source, remedy=remedy)
+    return whole
 
 
 def _number_column(raw: pl.DataFrame, name: str, schema: FleetSchema, source: object) -> pl.Series:
@@ -114,7 +132,8 @@ def _number_column(raw: pl.DataFrame, name: str, schema: FleetSchema, source: ob
             remedy = "correct the cell, or leave the column out of the schema."
             raise DataError(problem, source=source, remedy=remedy)
     elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
-        number = column.cast(pl.Int64 if column.dtype.is_integer() else pl.Float64)
+        number = column.cast(pl.Int64 if column.dtype.is_integer() else pl.Float64, strict=False)
+        number = column.cast(pl.Float64) if number.null_count() else number  # 2⁶³ and beyond
     else:
         problem = f"column {name!r} is not numeric but {column.dtype}."
         remedy = "cast it to numbers, or leave it out of the schema."

@@ -78,11 +78,9 @@ class Protocol(BaseModel):
         if self.select_on == "test":
             chosen = "checkpoint chosen on the test engines themselves"
         else:
-            share = (
-                ""
-                if self.validation_fraction is None
-                else f" ({self.validation_fraction:.0%} of the training engines)"
-            )
+            share = ""
+            if self.n_train is not None and self.n_validation is not None:
+                share = f" ({self.n_validation / (self.n_train + self.n_validation):.0%} of it)"
             held = (
                 "held-out training engines"
                 if self.n_validation is None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -21,7 +24,7 @@ from grace.evaluation import (
 )
 from grace.training.config import RunConfig
 
-__all__ = ["baseline_predictions", "judge_predictions"]
+__all__ = ["baseline_predictions", "differences", "judge_predictions"]
 
 Values = npt.NDArray[np.float64]
 
@@ -31,7 +34,8 @@ def baseline_predictions(
 ) -> dict[str, Values]:
     """Predicted RUL of each trivial baseline for every test row.
 
-    They learn from the same units and labels as the network. ``gradient_boosting`` reads the
+    They learn from the same training units and labels as the network, less those units whose
+    labels are not all known (censored ones). ``gradient_boosting`` reads the
     normalised sensors over the network's window; if the network is given further features (age,
     departure …), ``gradient_boosting_all_inputs`` reads those too, so that the network's lead is
     not the features' lead.
@@ -40,18 +44,19 @@ def baseline_predictions(
     places = zip(train.unit_ids, train.starts(), train.lengths(), strict=True)
     known = train.select([u for u, s, n in places if np.isfinite(labels[s : s + n]).all()])
     target = capped_rul(known, config.labels)
-    window = max(2, config.windows.length)
+    window, sensors = max(2, config.windows.length), preprocessor.levels_only()
     models: dict[str, tuple[TrivialBaseline, Preprocessor]] = {
-        "constant": (ConstantBaseline(), preprocessor.levels_only()),
-        "age_only": (AgeOnlyBaseline(), preprocessor.levels_only()),
-        "gradient_boosting": (GradientBoostingBaseline(window), preprocessor.levels_only()),
+        "constant": (ConstantBaseline(), sensors),
+        "age_only": (AgeOnlyBaseline(), sensors),
+        "gradient_boosting": (GradientBoostingBaseline(window), sensors),
     }
-    if preprocessor.config != preprocessor.levels_only().config:
+    if preprocessor.config != sensors.config:
         models["gradient_boosting_all_inputs"] = (GradientBoostingBaseline(window), preprocessor)
+    tables = {id(p): (p.transform(known), p.transform(test)) for p in (sensors, preprocessor)}
     predictions: dict[str, Values] = {}
     for name, (model, inputs) in models.items():
-        model.fit(*_inputs(inputs.transform(known)), target)
-        predictions[name] = model.predict(*_inputs(inputs.transform(test)))
+        learned, judged = tables[id(inputs)]
+        predictions[name] = model.fit(*_inputs(learned), target).predict(*_inputs(judged))
     return predictions
 
 
@@ -65,6 +70,7 @@ def _inputs(
 
 def judge_predictions(
     config: RunConfig,
+    dataset: str,
     test: Fleet,
     predicted: pl.DataFrame,
     baselines: dict[str, Values],
@@ -74,18 +80,17 @@ def judge_predictions(
 ) -> Evaluation:
     """Judge predictions of every test row (as ``Predictor.predict(..., every_row=True)`` gives).
 
-    ``select_on`` is the monitor that chose the checkpoint behind them.
+    ``dataset`` is the name figures go under, ``select_on`` the monitor that chose the checkpoint.
     """
     protocol = Protocol.model_validate(
         {
-            "dataset": config.dataset,
+            "dataset": dataset,
             "select_on": select_on,
             "label_cap": config.labels.cap,
             "health_thresholds": config.labels.health_thresholds,
             "time_unit": test.schema.time_unit,
             "n_train": len(split.train),
             "n_validation": len(split.validation),
-            "n_test": test.n_units,
             "validation_fraction": config.validation_fraction,
             "seeds": (config.seed,),
         }
@@ -100,3 +105,23 @@ def judge_predictions(
         health_probabilities=predicted.select(classes).to_numpy(),
         baselines=baselines,
     )
+
+
+def differences(stored: Any, fresh: Any, place: str = "") -> list[str]:
+    """Names of the figures in which two dumped evaluations differ, beyond rounding.
+
+    Numbers may differ by 1e-3 or a thousandth of their size; everything else must be equal.
+    """
+    if isinstance(stored, dict) and isinstance(fresh, dict) and stored.keys() == fresh.keys():
+        pairs = [(stored[k], fresh[k], f"{place}.{k}" if place else str(k)) for k in stored]
+    elif isinstance(stored, list | tuple) and len(stored) == len(fresh):
+        pairs = [
+            (a, b, f"{place}[{i}]") for i, (a, b) in enumerate(zip(stored, fresh, strict=True))
+        ]
+    elif isinstance(stored, float) and isinstance(fresh, float):
+        both_nan = math.isnan(stored) and math.isnan(fresh)
+        near = both_nan or math.isclose(stored, fresh, rel_tol=1e-3, abs_tol=1e-3)
+        return [] if near else [place]
+    else:
+        return [] if stored == fresh else [place]
+    return [name for a, b, where in pairs for name in differences(a, b, where)]

@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from grace._version import __version__
+from grace.data.errors import DataError
 from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import capped_rul
 from grace.data.preprocessing import Preprocessor
@@ -23,11 +24,12 @@ from grace.data.readers import load_dataset
 from grace.data.splits import UnitSplit, split_units
 from grace.data.windows import WindowSet
 from grace.evaluation import Evaluation
-from grace.experiments.judge import baseline_predictions, judge_predictions
+from grace.experiments.judge import baseline_predictions, differences, judge_predictions
 from grace.models import DualTaskModel
 from grace.prediction.artifact import Artifact, ArtifactError, read_artifact_json, write_json
 from grace.prediction.predictor import Predictor
 from grace.training.config import ConfigError, RunConfig
+from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
 from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
 __all__ = ["RunListener", "RunResult", "evaluate_run", "read_metrics", "run", "run_name"]
@@ -75,6 +77,7 @@ def run(
     data_root: str | Path | None = None,
     dataset: Dataset | None = None,
     listener: RunListener | None = None,
+    overwrite: bool = False,
 ) -> RunResult:
     """Train, evaluate and save; or go on where an interrupted run of this folder stopped.
 
@@ -85,9 +88,11 @@ def run(
         data_root: where the data is; None searches the usual places.
         dataset: data already loaded, instead of ``config.dataset``.
         listener: told of stages and progress.
+        overwrite: delete the run that the folder holds first, once the data was read.
 
     Raises:
         DataError: the data cannot be used.
+        ConfigError: the device, or an option of the dataset, does not exist.
         CheckpointError: the folder holds an unfinished run of another configuration or data.
         ArtifactError: the folder holds a finished run of another configuration or data.
         NonFiniteLossError: training diverged.
@@ -98,6 +103,8 @@ def run(
     data = dataset or _load(config, data_root)
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     fingerprint = _fingerprint(config, hashes)
+    if overwrite:
+        _clear(folder)
     finished = _finished(folder, fingerprint)
     if finished is not None:
         return finished
@@ -124,7 +131,7 @@ def run(
         )
         predicted = Predictor(artifact).predict(data.test, every_row=True)
         evaluations[monitor] = judge_predictions(
-            config, data.test, predicted, beside, prepared.split, select_on=monitor
+            config, data.name, data.test, predicted, beside, prepared.split, select_on=monitor
         )
         if monitor == config.select_on:
             predictions = _with_truth(predicted, data.test, config, beside)
@@ -163,17 +170,26 @@ def run(
         },
     )
     artifact.save(folder)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)  # finished: nothing to resume
     return RunResult(folder, evaluation, honest)
 
 
 def evaluate_run(
-    folder: str | Path, *, data_root: str | Path | None = None
-) -> tuple[Evaluation, bool]:
+    folder: str | Path,
+    *,
+    data_root: str | Path | None = None,
+    dataset: Dataset | None = None,
+) -> tuple[Evaluation, list[str]]:
     """Predict the test set anew with the artifact of a finished run, and judge it.
 
+    Args:
+        folder: of the run.
+        data_root: where the data is; None searches the usual places.
+        dataset: the data itself, for a run that was given its data.
+
     Returns:
-        The evaluation, and whether it equals the one stored with the run (to 1e-3 cycles: another
-        machine may round otherwise).
+        The evaluation, and the names of the figures in which it differs from the one stored with
+        the run (by more than another machine's rounding explains); empty if in none.
 
     Raises:
         ArtifactError: the folder is no finished run, or the data is not that of the run.
@@ -181,12 +197,13 @@ def evaluate_run(
     folder = Path(folder)
     predictor = Predictor.load(folder)
     config, provenance = predictor.artifact.config, predictor.artifact.provenance
-    data = _load(config, data_root)
+    data = dataset or _load(config, data_root)
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     if hashes != provenance["data_hash"]:
         raise ArtifactError(
-            f"{folder}: was made with other data than what {config.dataset} holds here (content "
-            "hashes differ). Remedy: `grace data verify`, or train anew."
+            f"{folder}: was made with other data than {data.name} as it is here (content hashes "
+            "differ). Remedy: give the data of the run; for C-MAPSS, `grace data verify` tells "
+            "which file differs."
         )
     units = provenance["units"]
     split = UnitSplit(tuple(units["train"]), tuple(units["validation"]))
@@ -199,10 +216,10 @@ def evaluate_run(
     )
     predicted = predictor.predict(data.test, every_row=True)
     fresh = judge_predictions(
-        config, data.test, predicted, beside, split, select_on=config.select_on
+        config, data.name, data.test, predicted, beside, split, select_on=config.select_on
     )
     stored, _ = read_metrics(folder)
-    return fresh, abs(fresh.rmse - stored.rmse) < 1e-3
+    return fresh, differences(stored.model_dump(), fresh.model_dump())
 
 
 def _load(config: RunConfig, data_root: str | Path | None) -> Dataset:
@@ -224,6 +241,12 @@ class _Prepared:
 
 
 def _prepare(config: RunConfig, data: Dataset) -> _Prepared:
+    if data.test.units["rul_at_end"].null_count() == data.test.n_units:
+        raise DataError(
+            "no test unit has a known RUL at its end, so nothing can be judged.",
+            source=data.name,
+            remedy="give rul_at_end for the test units.",
+        )
     split = split_units(data.train, config.validation_fraction, seed=config.seed)
     train = data.train.select(split.train)
     held_out = data.train.select(split.validation, name=f"{data.name} validation")
@@ -247,8 +270,8 @@ def _prepare(config: RunConfig, data: Dataset) -> _Prepared:
             every_row=True,
         )  # fmt: skip
         monitors["test"] = every.last_of_each_unit()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with borrowed_generators(torch.device("cpu")):
+        seed_generators(torch.device("cpu"), derived_seed(config.seed, "weights"))
         model = config.model.build(windows.n_channels, config.labels.n_classes)
     model.rul_head.start_at(float(windows.rul.mean()))
     return _Prepared(split, train, preprocessor, table.names, windows, monitors, model)
@@ -266,12 +289,42 @@ def _train(
         fingerprint=fingerprint,
         on_progress=told.on_progress,
     )
-    return trainer.fit(prepared.train, prepared.monitors, select=config.select_on)
+    # The schedule and early stopping never see the test set, whatever chooses the checkpoint.
+    return trainer.fit(prepared.train, prepared.monitors, select="validation")
 
 
 def _fingerprint(config: RunConfig, hashes: dict[str, str]) -> str:
     parts = (__version__, config.fingerprint(), hashes["train"], hashes["test"])
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+_FILES = (
+    "artifact.json",
+    "weights.safetensors",
+    "metrics.json",
+    "predictions.parquet",
+    "history.jsonl",
+    "telemetry.jsonl",
+    "checkpoint.pt",
+    "report.html",
+)
+
+
+def _clear(folder: Path) -> None:
+    """Delete the files of a run, and nothing else.
+
+    Raises:
+        ArtifactError: the folder holds something, but no run.
+    """
+    if not folder.exists():
+        return
+    mine = [folder / name for name in _FILES if (folder / name).exists()]
+    if not mine and any(folder.iterdir()):
+        raise ArtifactError(
+            f"{folder}: holds no run, so nothing is deleted. Remedy: another --out."
+        )
+    for path in mine:
+        path.unlink()
 
 
 def _finished(folder: Path, fingerprint: str) -> RunResult | None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from grace._version import __version__
 from grace.data.preprocessing import Preprocessor
@@ -40,7 +40,7 @@ class ArtifactError(ValueError):
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, with NaN as null."""
+    """Write JSON atomically; NaN and infinity are refused, since JSON has neither."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
@@ -66,10 +66,8 @@ class Artifact:
         """Write the artifact; ``artifact.json`` comes last, so that its presence means complete."""
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / "weights.safetensors.tmp"
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()},
-            temporary,
-        )
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+        temporary.write_bytes(save(tensors))  # save_file would make it readable by its owner only
         os.replace(temporary, folder / "weights.safetensors")
         write_json(
             folder / "artifact.json",

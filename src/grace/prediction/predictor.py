@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 from grace.data.windows import WindowSet
 from grace.prediction.artifact import Artifact
@@ -83,15 +84,23 @@ class Predictor:
 
         Returns:
             One row per unit (or per row of the fleet, in its order) with ``unit``, ``time``,
-            ``rul`` (in the fleet's unit of time, capped at the model's label cap by its
-            training), ``health`` (class index), ``p_health_0`` … and ``condition_distance``
+            ``rul`` (in the fleet's unit of time; trained on labels up to the cap, which it
+            seldom exceeds), ``health`` (class index), ``p_health_0`` … and ``condition_distance``
             (training standard deviations from the nearest known operating condition).
 
         Raises:
-            DataError: a column the model needs is missing, or an operating condition is unseen
-                and the artifact was made with ``unseen="error"``.
+            DataError: a column the model needs is missing, the fleet counts time in another unit
+                than the model, or an operating condition is unseen and the artifact was made with
+                ``unseen="error"``.
         """
-        config = self.artifact.config
+        config, known = self.artifact.config, self.artifact.preprocessor.schema_.time_unit
+        if fleet.schema.time_unit != known:
+            raise DataError(
+                f"time is counted in {fleet.schema.time_unit!r}, but the model was trained on "
+                f"{known!r}.",
+                source=fleet.name,
+                remedy="convert the time column, and set time_unit of the schema accordingly.",
+            )
         table = self.artifact.preprocessor.transform(fleet)
         windows = WindowSet.build(
             table, fleet, config.labels, config.windows, every_row=True, labelled_only=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from grace.experiments import RunListener
@@ -53,7 +54,7 @@ class RunProgress:
     def _stage(self, text: str) -> None:
         for task in (self._epochs, self._steps):
             self.bars.update(task, visible=False)
-        self.console.print(f"[dim]·[/dim] {text}")
+        self.console.print(f"[dim]·[/dim] {escape(text)}", highlight=False)
 
     def _progress(self, step: Step) -> None:
         self.bars.update(self._steps, completed=step.step, total=step.steps_per_epoch, visible=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from grace.core.inner import build_inner_loss
 from grace.core.methods import Method, build_method, parse_method
 from grace.data.labels import LabelConfig
 from grace.data.preprocessing import PreprocessorConfig
@@ -26,7 +26,15 @@ __all__ = [
     "RunConfig",
     "TrainingConfig",
     "deep_merge",
+    "explain_validation",
 ]
+
+_Width = Annotated[int, Field(ge=1)]
+# What a run can be continued with other values of: they change what is written and how fast.
+_NO_RESULT = {
+    "preset": True,
+    "training": {"log_every": True, "eval_batch_size": True, "checkpoint_every": True},
+}
 
 
 class ConfigError(ValueError):
@@ -43,10 +51,21 @@ class ModelConfig(_Section):
     lstm_hidden: int = Field(256, ge=1)
     num_heads: int = Field(8, ge=1)
     shared_dim: int = Field(32, ge=1)
-    conv_channels: tuple[int, ...] = (64, 128, 64)
+    conv_channels: tuple[_Width, ...] = Field((64, 128, 64), min_length=1)
     lstm_layers: int = Field(2, ge=1)
-    funnel_hidden: tuple[int, ...] = (256, 64)
+    funnel_hidden: tuple[_Width, ...] = (256, 64)
     dropout_scale: float = Field(1.0, ge=0, le=3)
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> ModelConfig:
+        width = 2 * self.lstm_hidden
+        if width % self.num_heads:
+            fits = [n for n in range(1, 17) if width % n == 0]
+            raise ValueError(
+                f"num_heads = {self.num_heads} must divide 2 · lstm_hidden = {width}: "
+                f"choose num_heads from {', '.join(map(str, fits))}, or another lstm_hidden"
+            )
+        return self
 
     def build(self, c_in: int, num_classes: int) -> DualTaskModel:
         """A new model, initialised from torch's global generator."""
@@ -68,8 +87,13 @@ class MethodConfig(_Section):
 
     @model_validator(mode="after")
     def _options_fit(self) -> MethodConfig:
-        with contextlib.suppress(ImportError):  # a missing extra is told when it is needed
-            self.build(cap=125.0)
+        build_inner_loss(parse_method(self.name)[0], **self.inner_options)
+        try:
+            balancer = self.build(cap=125.0).outer
+        except ImportError:
+            return self  # a missing extra is told when it is needed
+        if balancer.n_tasks != 2:
+            raise ValueError(f"outer_options make a balancer of {balancer.n_tasks} tasks, not of 2")
         return self
 
     def build(self, cap: float) -> Method:
@@ -164,7 +188,7 @@ class RunConfig(_Section):
     dataset: str = "sim"
     dataset_options: dict[str, Any] = Field(default_factory=dict)
     preset: str = "default"
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, lt=2**32)
     validation_fraction: float = Field(0.15, gt=0, lt=1)
     select_on: Literal["validation", "test"] = "validation"
     evaluate_baselines: bool = True
@@ -202,7 +226,7 @@ class RunConfig(_Section):
         if file is not None:
             from_file = _read_yaml(Path(file))
         chosen = preset or (overrides or {}).get("preset") or from_file.get("preset") or "default"
-        if chosen not in PRESETS:
+        if not isinstance(chosen, str) or chosen not in PRESETS:
             raise ConfigError(f"unknown preset {chosen!r}: choose from {', '.join(PRESETS)}")
         merged: dict[str, Any] = {}
         for layer in (PRESETS[chosen].values, from_file, overrides or {}, {"preset": chosen}):
@@ -210,15 +234,20 @@ class RunConfig(_Section):
         try:
             return cls.model_validate(merged)
         except ValidationError as error:
-            raise ConfigError(_explain(error, file)) from error
+            hint = "`grace train --show-config` lists all keys"
+            raise ConfigError(explain_validation(error, file, hint=hint)) from error
 
     def to_yaml(self) -> str:
         """The configuration as YAML that :meth:`load` reads back to an equal object."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the values: equal configurations, equal fingerprints."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of all values that can change the result, the device among them.
+
+        Left out: the name of the preset, how often is logged and saved, and how many windows are
+        predicted at a time. A run can be continued with other values of these.
+        """
+        return hashlib.sha256(self.model_dump_json(exclude=_NO_RESULT).encode()).hexdigest()
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,6 +265,10 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if content is None:
@@ -245,13 +278,30 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _explain(error: ValidationError, file: str | Path | None) -> str:
-    where = "" if file is None else f"{file}: "
+def explain_validation(error: ValidationError, where: object = None, *, hint: str = "") -> str:
+    """Pydantic's findings in plain lines, one per key: ``where: key = value: what is wrong``.
+
+    Args:
+        error: what pydantic raised.
+        where: the file or the part of the configuration, in front of each line.
+        hint: what to add to an unknown key, for example where the known ones are listed.
+
+    Example:
+        >>> try:
+        ...     ModelConfig(lstm_hidden=0)
+        ... except ValidationError as error:
+        ...     explain_validation(error, "model.yaml")
+        'model.yaml: lstm_hidden = 0: Input should be greater than or equal to 1'
+    """
     lines = []
-    for item in error.errors():
-        key = ".".join(map(str, item["loc"]))
+    for item in error.errors(include_url=False):
+        key, value = ".".join(map(str, item["loc"])), item["input"]
         if item["type"] == "extra_forbidden":
-            lines.append(f"{where}unknown key {key!r}; `grace train --show-config` lists all keys")
-        else:
-            lines.append(f"{where}{key} = {item['input']!r}: {item['msg']}")
-    return "\n".join(lines)
+            lines.append(f"unknown key {key!r}" + (f"; {hint}" if hint else ""))
+            continue
+        # A finding about several keys has the whole section as its value: its own words name them.
+        shown = "" if isinstance(value, Mapping | BaseModel) else f" = {value!r}"
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{key}{shown}: {message}" if key else message)
+    prefix = "" if where is None else f"{where}: "
+    return "\n".join(prefix + line for line in lines)

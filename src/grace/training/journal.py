@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class Journal:
-    """Appends to ``history.jsonl`` (epochs) and ``telemetry.jsonl`` (steps); None logs nothing."""
+    """Appends to ``history.jsonl`` (epochs) and ``telemetry.jsonl`` (steps); None logs nothing.
+
+    JSON has no NaN and no infinity: null is written in their place, and read as None.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -56,10 +60,23 @@ class Journal:
     def _append(self, name: str, record: dict[str, Any]) -> None:
         if self.folder is not None:
             with (self.folder / name).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(_line(record))
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(_finite(record), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with None in the place of every NaN and infinity, at any depth."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rewrite(path: Path, records: list[dict[str, Any]]) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+    temporary.write_text("".join(map(_line, records)), encoding="utf-8")
     os.replace(temporary, path)

@@ -153,7 +153,8 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> Simula
     test, test_truth = _fleet(config, test_seed, "test")
     plural = "" if config.n_conditions == 1 else "s"
     dataset = Dataset(
-        name="simulated",
+        name="sim",
+        synthetic=True,
         train=train,
         test=test,
         default_sensors=_DEFAULT_SENSORS,
