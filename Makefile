@@ -13,11 +13,11 @@ help:
 	@echo "make test-fast  the tests without those marked slow"
 	@echo "make clean      remove environment, runs and caches"
 
-# The constraints file keeps set-up on the CPU build of torch.
+# The constraints file pins torch: the newest release comes with gigabytes of CUDA libraries.
 $(INSTALLED): pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e ".[dev,surgery]"
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e ".[dev,surgery,export]"
 	@touch $@
 
 install: $(INSTALLED)

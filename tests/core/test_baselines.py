@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def test_fixed_weights() -> None:
     control = FixedWeightLoss(0.0477, 0.9523)
     assert control(A, B).item() == pytest.approx(0.0477 * 84.115 + 0.9523 * 0.6069, rel=1e-6)
     assert control.weights.tolist() == pytest.approx([0.0477, 0.9523])
-    three = FixedWeightLoss(0.2, 0.3, 0.5)
+    three = FixedWeightLoss(0.2, 0.3, other_weights=[0.5])
     assert three(A, B, A).item() == pytest.approx(0.7 * 84.115 + 0.3 * 0.6069, rel=1e-6)
 
 
@@ -42,13 +43,26 @@ def test_weights_that_make_no_sense_are_refused(weights: tuple[float, float]) ->
         FixedWeightLoss(*weights)
 
 
-@pytest.mark.parametrize("weights", [(0.1, 0.9), (0.2, 0.3, 0.5)])
-def test_fixed_options_rebuild_it(weights: tuple[float, ...]) -> None:
-    first = FixedWeightLoss(*weights)
-    assert "0.3" in repr(FixedWeightLoss(0.3, 0.7))
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"rul_weight": 0.1, "health_weight": 0.9}, "rul_weight=0.1, health_weight=0.9"),
+        (
+            {"rul_weight": 0.2, "health_weight": 0.3, "other_weights": (0.5, 0.7)},
+            "rul_weight=0.2, health_weight=0.3, other_weights=(0.5, 0.7)",
+        ),
+    ],
+)
+def test_fixed_options_rebuild_it(options: dict[str, Any], shown: str) -> None:
+    first = FixedWeightLoss(**options)
+    want = first.weights.tolist()
+    assert repr(first) == f"FixedWeightLoss({shown})"
+    assert first.init_options() == options
+    again = FixedWeightLoss(**first.init_options())
+    assert (again.n_tasks, again.weights.tolist()) == (first.n_tasks, want)
     first.applied_weights.zero_()
     first.reset()
-    assert first.weights.tolist() == pytest.approx(list(weights))
+    assert first.weights.tolist() == want
 
 
 def test_uncertainty_value_and_gradient_by_hand() -> None:

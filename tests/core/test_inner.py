@@ -197,3 +197,30 @@ def test_options_are_bound_and_checked() -> None:
         build_inner_loss("mse", delta=1.0)
     with pytest.raises(ValueError, match="unknown inner loss 'msee'"):
         build_inner_loss("msee")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("weighted_mse", {"max_rul": 0}, "max_rul=0 must be a positive number"),
+        ("weighted_mse", {"max_rul": -1.0}, "max_rul=-1.0 must be a positive number"),
+        ("weighted_mse", {"max_rul": "60"}, "max_rul='60' must be a positive number"),
+        ("weighted_mse", {"max_rul": True}, "max_rul=True must be a positive number"),
+        ("weighted_mse", {"max_rul": math.nan}, "max_rul=nan must be a positive number"),
+        ("huber", {"delta": 0.0}, "delta=0.0 must be a positive number"),
+        ("huber", {"delta": None}, "delta=None must be a positive number"),
+        ("nasa", {"max_error": -60}, "max_error=-60 must be a positive number"),
+        ("nasa", {"max_error": math.inf}, "max_error=inf must be a positive number"),
+        ("quantile", {"q": 2}, "q=2 is no quantile: choose 0 < q < 1"),
+        ("quantile", {"q": "half"}, "q='half' is no quantile"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_when_the_loss_is_built(
+    name: str, options: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ValueError, match=f"inner loss '{name}'") as caught:
+        build_inner_loss(name, **options)
+    assert told in str(caught.value)
+    with pytest.raises(ValueError, match="=") as caught:
+        INNER_LOSSES[name](torch.ones(2), torch.zeros(2), **options)
+    assert told in str(caught.value)

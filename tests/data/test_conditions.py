@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
+from grace.data import DataError
 from grace.data.conditions import OperatingConditions
 
 CENTROIDS = np.array(
@@ -97,10 +99,23 @@ def test_a_constant_setting_of_no_round_number_is_constant() -> None:
 
 
 def test_more_conditions_than_settings_take_is_an_error() -> None:
-    with pytest.raises(ValueError, match="only 2 distinct"):
-        OperatingConditions(3).fit(np.array([[0.0], [1.0], [0.0]]))
+    with pytest.raises(DataError) as caught:
+        OperatingConditions(3).fit(np.array([[0.0], [1.0], [0.0]]), source="mine")
+    assert str(caught.value) == (
+        "mine: n_conditions=3, but the settings take only 2 distinct value(s). "
+        "Remedy: set n_conditions to at most 2, or to 'auto'."
+    )
     with pytest.raises(ValueError, match="n_conditions=0"):
         OperatingConditions(0)
+
+
+def test_settings_that_do_not_divide_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_cluster(sample: np.ndarray, k: int, **_: Any) -> tuple[np.ndarray, np.ndarray]:
+        return sample[:k], np.zeros(len(sample), dtype=int)
+
+    monkeypatch.setattr("scipy.cluster.vq.kmeans2", one_cluster)
+    with pytest.raises(DataError, match=r"not divide into n_conditions=2.*Remedy: .* lower"):
+        OperatingConditions(2).fit(np.array([[0.0], [1.0], [2.0]]))
 
 
 def test_plain_numbers_bring_it_back_to_the_bit() -> None:

@@ -215,13 +215,34 @@ def test_an_explicit_root_is_not_replaced_by_another(elsewhere: Path) -> None:
     )
 
 
-def test_nowhere_lists_every_place(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRACE_DATA", "/no/such/place")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_wrong_grace_data_is_not_replaced_by_another(
+    there: bool, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "data").mkdir()
+    (elsewhere / "data" / "train_FD001.txt").touch()
+    named = elsewhere / "typo"
+    if there:
+        named.mkdir()
+    monkeypatch.setenv("GRACE_DATA", str(named))
+    with pytest.raises(DataError) as error:
+        find_data_root()
+    assert str(error.value) == (
+        f"the environment variable GRACE_DATA names {named}, but there are no C-MAPSS files there. "
+        "Remedy: set it to the folder that holds CMAPSSData/, or unset it to search ./data, "
+        "../shared/data and the user's cache."
+    )
+    assert find_data_root(Path("data")) == Path("data")
+    monkeypatch.setenv("GRACE_DATA", "")  # set to nothing is not set
+    assert find_data_root() == Path("data")
+
+
+def test_nowhere_lists_every_place(elsewhere: Path) -> None:
     with pytest.raises(DataError) as error:
         find_data_root()
     cache = elsewhere.parents[1] / "cache" / "grace"
     shared = os.path.join(elsewhere, "..", "shared", "data")
-    assert f"searched /no/such/place, {elsewhere / 'data'}, {shared}, {cache}." in str(error.value)
+    assert f"searched {elsewhere / 'data'}, {shared}, {cache}." in str(error.value)
 
 
 def test_the_fullest_of_several_places_is_taken(fake: dict[str, bytes], tmp_path: Path) -> None:

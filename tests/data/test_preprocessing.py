@@ -75,6 +75,33 @@ def test_a_constant_channel_is_centred_and_not_blown_up() -> None:
     np.testing.assert_allclose(rows[:, 1], 0.01, atol=1e-6)
 
 
+def test_where_a_channel_is_constant_its_spread_elsewhere_is_the_scale() -> None:
+    """A move of one σ of the conditions where it varies must not become hundreds of σ."""
+    train = raw().with_columns(b=pl.when(pl.col("alt") < 5).then(5.0).otherwise(pl.col("a") / 200))
+    prep = Preprocessor(default_conditions=3).fit(Fleet.from_frame(train, SCHEMA))
+    assert prep.constant_.tolist() == [[False, True, False], [False] * 3, [False] * 3]
+    condition = prep.transform(Fleet.from_frame(train, SCHEMA)).condition
+    b = train["b"].to_numpy()
+    squares = [((b[condition == c] - b[condition == c].mean()) ** 2).sum() for c in (1, 2)]
+    pooled = np.sqrt(sum(squares) / (condition > 0).sum())
+    assert 0.005 < pooled < 0.02
+    moved = train.with_columns(b=pl.col("b") + 3 * pooled)
+    again = Preprocessor.from_dict(json.loads(json.dumps(prep.to_dict())))
+    for fitted in (prep, again):
+        rows = fitted.transform(Fleet.from_frame(moved, SCHEMA)).rows
+        np.testing.assert_allclose(rows[condition == 0, 1], 3.0, rtol=1e-5)
+        rows = fitted.transform(Fleet.from_frame(train, SCHEMA)).rows
+        assert not rows[condition == 0, 1].any()
+
+
+def test_conditions_the_data_does_not_have_are_told_with_its_name() -> None:
+    few = raw().with_columns(alt=pl.lit(0.0), mach=pl.lit(0.5))
+    with pytest.raises(DataError, match=r"^engines: n_conditions=3.*only 1 distinct"):
+        Preprocessor(PreprocessorConfig(n_conditions=3)).fit(
+            Fleet.from_frame(few, SCHEMA, name="engines")
+        )
+
+
 def test_clip_limits_the_sensors() -> None:
     wild = raw(seed=2).with_columns(a=pl.col("a") * 1e6)
     prep = Preprocessor(PreprocessorConfig(clip=5.0), default_conditions=3).fit(fleet())

@@ -39,30 +39,31 @@ FILL = "fill the gap (for example with the unit's last value) or drop the row."
 REPLACE = "replace it (for example by the unit's last value) or drop the row."
 DATES = "convert it to numbers, e.g. hours since the unit's first row; name the time_unit."
 CELL = "correct the cell, or leave the column out of the schema."
+WHOLE = "Remedy: correct the cell, or name units by whole numbers or text."
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "null": (
         {"temp": [20.0, None, 1.0]},
-        f"column 'temp', row 1 (unit 7, cycle 2) is empty. Remedy: {FILL}",
+        f"column 'temp', row 1 (counted from 0), unit 7, cycle 2 is empty. Remedy: {FILL}",
     ),
     "NaN": (
         {"load": [1.0, 1.0, float("nan")]},
-        f"column 'load', row 2 (unit 7, cycle 3) is not finite: nan. Remedy: {REPLACE}",
+        f"column 'load', row 2 (counted from 0), unit 7, cycle 3 is not finite: nan. Remedy: {REPLACE}",
     ),
     "inf": (
         {"temp": [float("-inf"), 1.0, 1.0]},
-        f"column 'temp', row 0 (unit 7, cycle 1) is not finite: -inf. Remedy: {REPLACE}",
+        f"column 'temp', row 0 (counted from 0), unit 7, cycle 1 is not finite: -inf. Remedy: {REPLACE}",
     ),
     "text": (
         {"temp": ["20", "n/a", "?"]},
-        f"column 'temp', row 1 (unit 7, cycle 2) is not a number: 'n/a'. Remedy: {CELL}",
+        f"column 'temp', row 1 (counted from 0), unit 7, cycle 2 is not a number: 'n/a'. Remedy: {CELL}",
     ),
     "empty text": (
         {"temp": ["20", "21", ""]},
-        f"column 'temp', row 2 (unit 7, cycle 3) is not a number: ''. Remedy: {CELL}",
+        f"column 'temp', row 2 (counted from 0), unit 7, cycle 3 is not a number: ''. Remedy: {CELL}",
     ),
     "nan as text": (
         {"temp": ["20", "nan", "21"]},
-        f"column 'temp', row 1 (unit 7, cycle 2) is not finite: nan. Remedy: {REPLACE}",
+        f"column 'temp', row 1 (counted from 0), unit 7, cycle 2 is not finite: nan. Remedy: {REPLACE}",
     ),
     "list": (
         {"temp": [[1], [2], [3]]},
@@ -71,11 +72,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "time null": (
         {"cycle": [1, None, 3]},
-        f"column 'cycle', row 1 (unit 7) is empty. Remedy: {FILL}",
+        f"column 'cycle', row 1 (counted from 0), unit 7 is empty. Remedy: {FILL}",
     ),
     "time inf": (
         {"cycle": [1.0, 2.0, float("inf")]},
-        f"column 'cycle', row 2 (unit 7) is not finite: inf. Remedy: {REPLACE}",
+        f"column 'cycle', row 2 (counted from 0), unit 7 is not finite: inf. Remedy: {REPLACE}",
     ),
     "time date": (
         {"cycle": [dt.date(2024, 1, d) for d in (1, 2, 3)]},
@@ -83,17 +84,35 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "time twice": (
         {"cycle": [2, 1, 2]},
-        "unit 7 has two rows at cycle 2 (rows 0 and 2). "
+        "unit 7 has two rows at cycle 2 (rows 0 and 2, counted from 0). "
         "Remedy: keep one row per unit and cycle, or average them.",
     ),
     "unit null": (
         {"unit": [7, None, 7]},
-        "column 'unit', row 1 (cycle 2) is empty. "
+        "column 'unit', row 1 (counted from 0), cycle 2 is empty. "
         "Remedy: give every row the unit it belongs to, or drop it.",
     ),
     "unit fraction": (
-        {"unit": [7.0, 7.5, 8.0]},
-        "column 'unit' of units is Float64, for example 7.0. "
+        {"unit": [7.0, 1.5, 8.0]},
+        f"column 'unit', row 1 (counted from 0), cycle 2 is not a whole number: 1.5. {WHOLE}",
+    ),
+    "unit NaN": (
+        {"unit": [7.0, 7.0, float("nan")]},
+        f"column 'unit', row 2 (counted from 0), cycle 3 is not a whole number: nan. {WHOLE}",
+    ),
+    "unit beyond 64 bits": (
+        {"unit": pl.Series([1, 2**63, 2], dtype=pl.UInt64)},
+        "column 'unit', row 1 (counted from 0), cycle 2 is outside the whole numbers of 64 bits: "
+        "9223372036854775808. Remedy: cast the column to text: pl.col(...).cast(pl.String).",
+    ),
+    "unit far beyond 64 bits": (
+        {"unit": [1.0, 2.0, 1e300]},
+        "column 'unit', row 2 (counted from 0), cycle 3 is outside the whole numbers of 64 bits: "
+        "1e+300. Remedy: cast the column to text: pl.col(...).cast(pl.String).",
+    ),
+    "unit of truth": (
+        {"unit": [True, True, False]},
+        "column 'unit' of units is Boolean, for example True. "
         "Remedy: units are named by whole numbers or text; cast the column.",
     ),
 }
@@ -116,6 +135,34 @@ def test_missing_columns_and_no_rows() -> None:
     assert refusal(frame().clear()) == (
         "fleet.csv: there are no rows. Remedy: check the file or the filter before it."
     )
+
+
+class PandasFrame:
+    """Stands for ``pandas.DataFrame``, which is no dependency."""
+
+    __module__ = "pandas.core.frame"
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (PandasFrame(), "pandas.PandasFrame"),
+        ({"unit": [1]}, "dict"),
+        (frame().lazy(), "polars.LazyFrame"),
+    ],
+)
+def test_what_is_no_polars_frame_is_told_how_to_become_one(raw: Any, kind: str) -> None:
+    with pytest.raises(DataError) as error:
+        Fleet.from_frame(raw, SCHEMA, name="mine")
+    text = str(error.value)
+    assert text.startswith(f"mine: the rows are a {kind}, not a polars DataFrame. Remedy: ")
+    assert "wrap it in pl.from_pandas(...)" in text
+    assert ".collect()" in text
+
+
+def test_a_time_beyond_64_bits_is_a_number_like_any_other() -> None:
+    cells = pl.Series([1, 2, 2**63], dtype=pl.UInt64)
+    assert check_frame(frame(cycle=cells), SCHEMA, source="x")["cycle"].to_list()[-1] == 2.0**63
 
 
 def test_columns_are_selected_ordered_and_cast() -> None:

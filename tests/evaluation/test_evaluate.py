@@ -166,7 +166,14 @@ def test_protocol_must_name_the_right_number_of_engines(arrays):
 def test_protocol_in_words():
     assert PROTOCOL.mark == ""
     text = PROTOCOL.sentence()
-    for part in ("sim", "20 engines", "(17% of it)", "read once", "capped at 125 cycles", "seed 42"):
+    for part in (
+        "sim",
+        "20 engines",
+        "(17% of it)",
+        "read once",
+        "capped at 125 cycles",
+        "seed 42",
+    ):
         assert part in text
     tested = PROTOCOL.model_copy(update={"select_on": "test", "seeds": (1, 2)})
     assert tested.mark == "test-selected, optimistic"

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grace.data import Dataset, Fleet
+from grace.data import DataError, Dataset, Fleet
 from grace.data.preprocessing import Preprocessor
 from grace.experiments.run import RunListener, evaluate_run, read_metrics, run, run_name
 from grace.prediction import Artifact, ArtifactError, Predictor
@@ -218,9 +218,57 @@ def test_trivial_baselines_stand_beside(tiny: Tiny, data: Dataset, tmp_path: Pat
 
 
 def test_judging_again_gives_the_same(done: Any) -> None:
-    fresh, same = evaluate_run(done.folder)
-    assert same
+    fresh, differing = evaluate_run(done.folder)
+    assert differing == []
     assert fresh.rmse == pytest.approx(done.evaluation.rmse, rel=1e-6)
+
+
+def test_any_figure_that_was_changed_is_named(done: Any, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(done.folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "metrics.json"
+    content = json.loads(path.read_text())
+    content["evaluation"]["model"]["last_cycle"]["raw"]["nasa_sum"] *= 0.5
+    path.write_text(json.dumps(content))
+    _, differing = evaluate_run(tmp_path / "copy")
+    assert differing == ["model.last_cycle.raw.nasa_sum"]
+
+
+def test_test_labels_do_not_steer_a_test_selected_training(
+    tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    """The checkpoint the held-out units choose is the same whatever the test labels are."""
+    training = {"epochs": 6, "early_stopping_patience": 2, "plateau_patience": 0}
+    fates = data.test.units.with_columns(rul_at_end=pl.lit(3.0))
+    other = replace(data, test=replace(data.test, units=fates))
+    config = tiny(select_on="test", training=training)
+    a = run(config, tmp_path / "a", dataset=data)
+    b = run(config, tmp_path / "b", dataset=other)
+    trained = [json.loads((tmp_path / x / "artifact.json").read_text())["provenance"] for x in "ab"]
+    assert trained[0]["epochs_trained"] == trained[1]["epochs_trained"]
+    rmse = [t["selection_rmse"]["validation"] for t in trained]
+    assert rmse[0] == rmse[1]
+    assert a.evaluation.rmse != b.evaluation.rmse
+
+
+def test_a_fleet_of_ones_own_goes_under_its_own_name(
+    tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    mine = replace(data, name="pumps", synthetic=False)
+    unknown = mine.test.units.with_columns(
+        rul_at_end=pl.when(pl.col("unit") == mine.test.unit_ids[0])
+        .then(None)
+        .otherwise("rul_at_end")
+    )
+    mine = replace(mine, test=replace(mine.test, units=unknown))
+    result = run(tiny(), tmp_path, dataset=mine)
+    sentence = result.evaluation.protocol.sentence()
+    assert sentence.startswith("pumps: ")
+    assert f"{mine.test.n_units - 1} engines judged" in sentence
+    nobody = replace(mine, test=replace(mine.test, units=unknown.with_columns(rul_at_end=None)))
+    with pytest.raises(DataError, match="no test unit has a known RUL"):
+        run(tiny(), tmp_path / "other", dataset=nobody)
 
 
 def test_judging_on_other_data_is_refused(done: Any, tmp_path: Path) -> None:

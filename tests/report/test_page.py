@@ -272,3 +272,27 @@ def test_the_picture_has_its_size(
     head = path.read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     assert (int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")) == (1600, 900)
+
+
+@pytest.mark.parametrize("gaba", [True, False])
+def test_values_the_logs_could_not_hold_leave_a_gap(make_run: MakeRun, gaba: bool) -> None:
+    folder = make_run()
+    for name in ("telemetry.jsonl", "history.jsonl"):
+        path = folder / name
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        for record in records:
+            if not gaba:
+                record.pop("lambda_raw", None)
+        for key, value in records[1].items():
+            if key in ("epoch", "step", "floor_active", "lr", "seconds"):
+                continue
+            empty: object = None
+            if isinstance(value, list):
+                empty = [None] * len(value)
+            elif isinstance(value, dict):
+                empty = dict.fromkeys(value)
+            records[1][key] = empty
+        path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert "Gradient balance." in page.text
+    assert ("Task weight." if gaba else "Task weights.") in page.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from grace.training import checkpoint
 from grace.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from grace.training.journal import Journal, read_lines
+from grace.training.step import StepLog
 
 STATE = {"fingerprint": "f", "x": torch.arange(5), "nested": {"a": [1.5, None], "b": "text"}}
 
@@ -106,3 +108,29 @@ def test_no_folder_no_log() -> None:
     journal = Journal(None)
     journal.rewind(0, [])
     journal.epoch({"epoch": 0})
+
+
+def test_logs_are_json_whatever_the_values(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    one = torch.tensor(1.0)
+    diagnostics = {
+        "norm_ratio": torch.tensor(float("inf")),
+        "task_grad_norms": torch.tensor([3.0, float("nan")]),
+    }
+    (tmp_path / "telemetry.jsonl").write_text('{"step": 0, "cosine": NaN}\n')  # of an old run
+    journal = Journal(tmp_path)
+    journal.rewind(1, [{"epoch": 0, "step": 1, "rmse": {"validation": float("nan")}}])
+    journal.step(1, StepLog(one, one, one, one, torch.ones(2), diagnostics))
+    journal.epoch({"epoch": 1, "step": 2, "loss": float("-inf"), "weights": (0.5, 0.5)})
+    for name in ("telemetry.jsonl", "history.jsonl"):
+        for line in (tmp_path / name).read_text().splitlines():
+            json.loads(line, parse_constant=refuse)
+    before, logged = read_lines(tmp_path / "telemetry.jsonl")
+    assert before == {"step": 0, "cosine": None}
+    assert logged["norm_ratio"] is None
+    assert logged["task_grad_norms"] == [3.0, None]
+    first, second = read_lines(tmp_path / "history.jsonl")
+    assert first["rmse"] == {"validation": None}
+    assert second == {"epoch": 1, "step": 2, "loss": None, "weights": [0.5, 0.5]}

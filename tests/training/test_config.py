@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from grace.training.config import ConfigError, RunConfig, deep_merge
+from grace.data.labels import LabelConfig
+from grace.training.config import ConfigError, RunConfig, deep_merge, explain_validation
 from grace.training.presets import PRESETS, Preset
+
+
+def own(
+    name: str, inner: dict[str, Any] | None = None, outer: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {"name": name, "inner_options": inner or {}, "outer_options": outer or {}}
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
@@ -118,12 +128,71 @@ def test_merging_leaves_its_arguments_alone() -> None:
         ({"method": {"name": "grce"}}, "did you mean 'grace'"),
         ({"labels": {"cap": 50}}, "class 0 would be empty"),
         ({"preset": "quick"}, "unknown preset 'quick'"),
+        ({"preset": ["fast"]}, "unknown preset ['fast']"),
+        (
+            {"model": {"num_heads": 7, "lstm_hidden": 12}},
+            "model: num_heads = 7 must divide 2 · lstm_hidden = 24: choose num_heads from "
+            "1, 2, 3, 4, 6, 8, 12, or another lstm_hidden",
+        ),
+        (
+            {"model": {"conv_channels": []}},
+            "model.conv_channels = []: Tuple should have at least 1",
+        ),
+        (
+            {"model": {"conv_channels": [8, 0]}},
+            "model.conv_channels.1 = 0: Input should be greater",
+        ),
+        ({"model": {"funnel_hidden": [-8]}}, "model.funnel_hidden.0 = -8: Input should be greater"),
+        ({"features": {"n_conditions": 0}}, "features.n_conditions = 0: it must be 1 or more"),
+        ({"features": {"ewm_alphas": [0.1, 0]}}, "each α must lie in (0, 1]"),
+        ({"features": {"ewm_alphas": [1.5]}}, "features.ewm_alphas = [1.5]: each α must lie"),
+        ({"features": {"sensors": []}}, "features.sensors = []: name at least one sensor"),
+        ({"features": {"sensors": ["a", "a"]}}, "a sensor is named twice"),
+        ({"seed": 2**32}, "seed = 4294967296: Input should be less than 4294967296"),
+        ({"method": own("mse+fixed", outer={"other_weights": [1]})}, "3 tasks, not of 2"),
+        ({"method": own("mse+gaba", outer={"n_tasks": 3})}, "3 tasks, not of 2"),
+        ({"method": own("quantile+gaba", {"q": 2})}, "method: inner loss 'quantile': q=2 is no"),
+        ({"method": own("grace", {"max_rul": 0})}, "max_rul=0 must be a positive number"),
+        ({"method": own("grace", {"max_rul": "x"})}, "max_rul='x' must be a positive number"),
+        ({"method": own("huber+gaba", {"delta": 0})}, "delta=0 must be a positive number"),
+        ({"method": own("nasa+gaba", {"max_error": 0})}, "max_error=0 must be a positive number"),
     ],
 )
 def test_what_cannot_be_used_is_named(overrides: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError) as caught:
         RunConfig.load(overrides=overrides)
     assert named in str(caught.value)
+    assert "pydantic.dev" not in str(caught.value)
+    assert "Value error" not in str(caught.value)
+
+
+def test_inner_options_are_checked_where_the_balancers_extra_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchjd", None)
+    RunConfig.load(overrides={"method": own("huber+cagrad", {"delta": 1})})
+    with pytest.raises(ConfigError, match="delta=0"):
+        RunConfig.load(overrides={"method": own("huber+cagrad", {"delta": 0})})
+
+
+def test_a_funnel_may_be_one_layer() -> None:
+    config = RunConfig.load(preset="fast", overrides={"model": {"funnel_hidden": []}})
+    rul, _ = config.model.build(c_in=3, num_classes=3)(torch.zeros(2, 5, 3))
+    assert rul.shape == (2,)
+
+
+def test_any_validation_error_can_be_told_in_plain_lines() -> None:
+    with pytest.raises(ValidationError) as caught:
+        LabelConfig.model_validate({"cap": -1, "caps": 2})
+    assert explain_validation(caught.value, "labels") == (
+        "labels: cap = -1: Input should be greater than 0\nlabels: unknown key 'caps'"
+    )
+    assert explain_validation(caught.value, hint="see there").endswith("'caps'; see there")
+    with pytest.raises(ValidationError) as caught:
+        LabelConfig(cap=50)
+    assert explain_validation(caught.value) == (
+        "health threshold 80.0 is not below cap 50.0: class 0 would be empty"
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,6 +209,15 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str, named: str) -> None:
     assert "c.yaml" in str(caught.value)
     with pytest.raises(ConfigError, match="no such configuration file"):
         RunConfig.load(file=tmp_path / "none.yaml")
+
+
+def test_what_is_no_text_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{tmp_path.name}: cannot be read"):
+        RunConfig.load(file=tmp_path)
+    file = tmp_path / "c.yaml"
+    file.write_bytes("seed: 1 # Größe".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"c\.yaml: not a text file in UTF-8"):
+        RunConfig.load(file=file)
 
 
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
@@ -160,6 +238,14 @@ def test_fingerprints_tell_configurations_apart() -> None:
         for o in ({}, {"seed": 1}, {"training": {"lr": 2e-3}}, {"method": {"name": "amnl"}})
     }
     assert len(prints) == 4
+
+
+def test_what_cannot_change_the_result_leaves_the_fingerprint_alone() -> None:
+    quiet = {"log_every": 7, "eval_batch_size": 3, "checkpoint_every": 9}
+    plain = RunConfig().fingerprint()
+    assert RunConfig.model_validate({"preset": "x", "training": quiet}).fingerprint() == plain
+    for training in ({"device": "cuda"}, {"diagnose_every": 1}, {"epochs": 3}):
+        assert RunConfig.model_validate({"training": training}).fingerprint() != plain
 
 
 def test_the_failure_bias_begins_at_the_cap_of_the_labels() -> None:

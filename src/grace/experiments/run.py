@@ -101,6 +101,12 @@ def run(
     began = time.perf_counter()
     told.stage(f"reading {config.dataset}")
     data = dataset or _load(config, data_root)
+    if data.test.units["rul_at_end"].null_count() == data.test.n_units:
+        raise DataError(
+            "no test unit has a known RUL at its end, so nothing can be judged.",
+            source=data.name,
+            remedy="give rul_at_end for the test units.",
+        )
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     fingerprint = _fingerprint(config, hashes)
     if overwrite:
@@ -241,12 +247,6 @@ class _Prepared:
 
 
 def _prepare(config: RunConfig, data: Dataset) -> _Prepared:
-    if data.test.units["rul_at_end"].null_count() == data.test.n_units:
-        raise DataError(
-            "no test unit has a known RUL at its end, so nothing can be judged.",
-            source=data.name,
-            remedy="give rul_at_end for the test units.",
-        )
     split = split_units(data.train, config.validation_fraction, seed=config.seed)
     train = data.train.select(split.train)
     held_out = data.train.select(split.validation, name=f"{data.name} validation")

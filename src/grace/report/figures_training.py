@@ -158,7 +158,11 @@ def _weights(telemetry: Records, history: Records) -> Figure:
         dash = "-" if k == 0 else (0, (4, 2))
         name = ("RUL", "health")[k] if k < 2 else f"task {k}"
         ax.plot(steps, weights[:, k], color=color, lw=2.0, ls=dash, label=name)
-    ax.set(xlabel="step", ylabel="weight applied", ylim=(0, max(1.0, 1.05 * float(weights.max()))))
+    ax.set(
+        xlabel="step",
+        ylabel="weight applied",
+        ylim=(0, max(1.0, 1.05 * float(np.nan_to_num(weights).max()))),
+    )
     legend_above(ax)
     return figure
 

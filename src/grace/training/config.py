@@ -300,7 +300,8 @@ def explain_validation(error: ValidationError, where: object = None, *, hint: st
             lines.append(f"unknown key {key!r}" + (f"; {hint}" if hint else ""))
             continue
         # A finding about several keys has the whole section as its value: its own words name them.
-        shown = "" if isinstance(value, Mapping | BaseModel) else f" = {value!r}"
+        of_section = item["type"] == "value_error" and isinstance(value, Mapping | BaseModel)
+        shown = "" if of_section else f" = {value!r}"
         message = item["msg"].removeprefix("Value error, ")
         lines.append(f"{key}{shown}: {message}" if key else message)
     prefix = "" if where is None else f"{where}: "

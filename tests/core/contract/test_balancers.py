@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import io
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,7 @@ LOGS = {"raw_weights"}
 def make(name: str, n_tasks: int = 2) -> BaseMTLLoss:
     try:
         if name == "fixed" and n_tasks == 3:
-            return FixedWeightLoss(0.2, 0.3, 0.5)
+            return FixedWeightLoss(0.2, 0.3, other_weights=(0.5,))
         options: dict[str, Any] = {} if name == "fixed" else {"n_tasks": n_tasks}
         if name == "gaba":
             options |= {"warmup_steps": 2, "beta": 0.8}
@@ -356,3 +357,31 @@ def test_fewer_than_two_tasks_are_refused(name: str) -> None:
 def test_surgeons_are_in_the_registry() -> None:
     assert set(SURGEONS) < set(OUTER_METHODS)
     assert build_method("mse+nash_mtl").outer.signal == "gramian"
+
+
+def test_options_build_an_equal_balancer(name: str, n_tasks: int) -> None:
+    first = make(name, n_tasks)
+    again = type(first)(**first.init_options())
+    assert again.n_tasks == n_tasks
+    assert repr(again) == repr(first)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key])
+
+
+@pytest.mark.parametrize(
+    ("without", "extra"), [("cvxpy", "cagrad"), ("clarabel", "cagrad"), ("torchjd", "cagrad")]
+)
+def test_cagrad_names_its_extra(without: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, without, None)
+    with pytest.raises(ImportError, match=rf"pip install 'grace-rul\[{extra}\]'"):
+        build_method("mse+cagrad")
+
+
+def test_without_torchjd_nash_mtl_is_there_and_the_others_name_their_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("torchjd", "torchjd.aggregation"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert build_method("mse+nash_mtl").outer.signal == "gramian"
+    with pytest.raises(ImportError, match=r"pip install 'grace-rul\[surgery\]'"):
+        build_method("mse+upgrad")
