@@ -34,8 +34,8 @@ out = Console()
 DataRoot = Annotated[
     Path | None,
     typer.Option(
-        help="Folder that holds the data. Default: $GRACE_DATA, ./data, ../shared/data, the user "
-        "cache.",
+        help="Folder that holds the data. Default: $GRACE_DATA if set, else ./data, "
+        "../shared/data, the user cache.",
         show_default=False,
     ),
 ]

@@ -40,30 +40,31 @@ REPLACE = "replace it (for example by the unit's last value) or drop the row."
 DATES = "convert it to numbers, e.g. hours since the unit's first row; name the time_unit."
 CELL = "correct the cell, or leave the column out of the schema."
 WHOLE = "Remedy: correct the cell, or name units by whole numbers or text."
+FROM_0 = "(counted from 0)"
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "null": (
         {"temp": [20.0, None, 1.0]},
-        f"column 'temp', row 1 (counted from 0), unit 7, cycle 2 is empty. Remedy: {FILL}",
+        f"column 'temp', row 1 {FROM_0}, unit 7, cycle 2 is empty. Remedy: {FILL}",
     ),
     "NaN": (
         {"load": [1.0, 1.0, float("nan")]},
-        f"column 'load', row 2 (counted from 0), unit 7, cycle 3 is not finite: nan. Remedy: {REPLACE}",
+        f"column 'load', row 2 {FROM_0}, unit 7, cycle 3 is not finite: nan. Remedy: {REPLACE}",
     ),
     "inf": (
         {"temp": [float("-inf"), 1.0, 1.0]},
-        f"column 'temp', row 0 (counted from 0), unit 7, cycle 1 is not finite: -inf. Remedy: {REPLACE}",
+        f"column 'temp', row 0 {FROM_0}, unit 7, cycle 1 is not finite: -inf. Remedy: {REPLACE}",
     ),
     "text": (
         {"temp": ["20", "n/a", "?"]},
-        f"column 'temp', row 1 (counted from 0), unit 7, cycle 2 is not a number: 'n/a'. Remedy: {CELL}",
+        f"column 'temp', row 1 {FROM_0}, unit 7, cycle 2 is not a number: 'n/a'. Remedy: {CELL}",
     ),
     "empty text": (
         {"temp": ["20", "21", ""]},
-        f"column 'temp', row 2 (counted from 0), unit 7, cycle 3 is not a number: ''. Remedy: {CELL}",
+        f"column 'temp', row 2 {FROM_0}, unit 7, cycle 3 is not a number: ''. Remedy: {CELL}",
     ),
     "nan as text": (
         {"temp": ["20", "nan", "21"]},
-        f"column 'temp', row 1 (counted from 0), unit 7, cycle 2 is not finite: nan. Remedy: {REPLACE}",
+        f"column 'temp', row 1 {FROM_0}, unit 7, cycle 2 is not finite: nan. Remedy: {REPLACE}",
     ),
     "list": (
         {"temp": [[1], [2], [3]]},
@@ -72,11 +73,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "time null": (
         {"cycle": [1, None, 3]},
-        f"column 'cycle', row 1 (counted from 0), unit 7 is empty. Remedy: {FILL}",
+        f"column 'cycle', row 1 {FROM_0}, unit 7 is empty. Remedy: {FILL}",
     ),
     "time inf": (
         {"cycle": [1.0, 2.0, float("inf")]},
-        f"column 'cycle', row 2 (counted from 0), unit 7 is not finite: inf. Remedy: {REPLACE}",
+        f"column 'cycle', row 2 {FROM_0}, unit 7 is not finite: inf. Remedy: {REPLACE}",
     ),
     "time date": (
         {"cycle": [dt.date(2024, 1, d) for d in (1, 2, 3)]},
@@ -89,25 +90,25 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unit null": (
         {"unit": [7, None, 7]},
-        "column 'unit', row 1 (counted from 0), cycle 2 is empty. "
+        f"column 'unit', row 1 {FROM_0}, cycle 2 is empty. "
         "Remedy: give every row the unit it belongs to, or drop it.",
     ),
     "unit fraction": (
         {"unit": [7.0, 1.5, 8.0]},
-        f"column 'unit', row 1 (counted from 0), cycle 2 is not a whole number: 1.5. {WHOLE}",
+        f"column 'unit', row 1 {FROM_0}, cycle 2 is not a whole number: 1.5. {WHOLE}",
     ),
     "unit NaN": (
         {"unit": [7.0, 7.0, float("nan")]},
-        f"column 'unit', row 2 (counted from 0), cycle 3 is not a whole number: nan. {WHOLE}",
+        f"column 'unit', row 2 {FROM_0}, cycle 3 is not a whole number: nan. {WHOLE}",
     ),
     "unit beyond 64 bits": (
         {"unit": pl.Series([1, 2**63, 2], dtype=pl.UInt64)},
-        "column 'unit', row 1 (counted from 0), cycle 2 is outside the whole numbers of 64 bits: "
+        f"column 'unit', row 1 {FROM_0}, cycle 2 is outside the whole numbers of 64 bits: "
         "9223372036854775808. Remedy: cast the column to text: pl.col(...).cast(pl.String).",
     ),
     "unit far beyond 64 bits": (
         {"unit": [1.0, 2.0, 1e300]},
-        "column 'unit', row 2 (counted from 0), cycle 3 is outside the whole numbers of 64 bits: "
+        f"column 'unit', row 2 {FROM_0}, cycle 3 is outside the whole numbers of 64 bits: "
         "1e+300. Remedy: cast the column to text: pl.col(...).cast(pl.String).",
     ),
     "unit of truth": (

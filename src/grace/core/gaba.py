@@ -58,8 +58,9 @@ class GABALoss(BaseMTLLoss):
         closed_form: ``"complement"`` or ``"inverse"`` (see :func:`closed_form_weights`).
         update_every: measure the norms on every k-th step only; the EMA then decays by β^k, so
             that its memory in steps stays the same.
-        site: where the norms are taken: ``"shared"`` (all shared parameters, exact), or
-            ``"feature"`` (the shared feature z, nearly free: see the guide on its fidelity).
+        site: where the norms are taken: ``"shared"`` (all shared parameters, as published),
+            ``"last_layer"`` (the last shared layer) or ``"feature"`` (the shared feature z, nearly
+            free). The latter two read other norms, hence other λ until the floor binds.
 
     Raises:
         ValueError: an option is out of range.

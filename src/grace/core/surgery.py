@@ -3,9 +3,9 @@
 All but one come from TorchJD (extra ``surgery``; CAGrad also needs a solver, extra ``cagrad``),
 which computes weights from the K × K Gramian of the task gradients; Nash-MTL is solved here, by
 Newton's method in numpy, and needs no extra. Here they all get the call, the state and the logs of
-every other balancer. The Gramian is float64, and the dual-cone projection behind UPGrad and DualProj is solved
-without the library's default regularisation, under which their guarantee not to harm any task
-does not hold at norm ratios of 500:1.
+every other balancer. The Gramian is float64, and the dual-cone projection behind UPGrad and
+DualProj is solved without the library's default regularisation, under which their guarantee not to
+harm any task does not hold at norm ratios of 500:1.
 """
 
 from __future__ import annotations

@@ -166,8 +166,8 @@ class Preprocessor:
         labels, _ = self.conditions_.assign(settings)
         values = fleet.values(self.sensors_)
         k = len(self.conditions_.centers_)
-        self.mean_ = np.empty((k, len(self.sensors_)))
-        self.std_ = np.empty_like(self.mean_)
+        self.mean_: npt.NDArray[np.float64] = np.empty((k, len(self.sensors_)))
+        self.std_: npt.NDArray[np.float64] = np.empty_like(self.mean_)
         for c in range(k):
             mine = values[labels == c]
             self.mean_[c], self.std_[c] = mine.mean(axis=0), mine.std(axis=0)

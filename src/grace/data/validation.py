@@ -84,13 +84,14 @@ def _place(raw: pl.DataFrame, bad: pl.Series, column: str, schema: FleetSchema) 
 
 
 def _unit_column(raw: pl.DataFrame, schema: FleetSchema, source: object) -> pl.Series:
-    column = raw.get_column(schema.unit)
+    column: pl.Series = raw.get_column(schema.unit)
     if column.null_count():
         problem = f"{_place(raw, column.is_null(), schema.unit, schema)[0]} is empty."
         remedy = "give every row the unit it belongs to, or drop it."
         raise DataError(problem, source=source, remedy=remedy)
     if column.dtype in _TEXT:
-        return column.cast(pl.String)
+        column = column.cast(pl.String)
+        return column
     remedy = "units are named by whole numbers or text; cast the column."
     if not (column.dtype.is_integer() or column.dtype.is_float()):
         problem = f"column {schema.unit!r} of units is {column.dtype}, for example {column[0]!r}."
@@ -102,7 +103,7 @@ def _unit_column(raw: pl.DataFrame, schema: FleetSchema, source: object) -> pl.S
             problem = f"{place} is not a whole number: {column[row]}."
             remedy = "correct the cell, or name units by whole numbers or text."
             raise DataError(problem, source=source, remedy=remedy)
-    whole = column.cast(pl.Int64, strict=False)
+    whole: pl.Series = column.cast(pl.Int64, strict=False)
     if whole.null_count():
         place, row = _place(raw, whole.is_null(), schema.unit, schema)
         problem = f"{place} is outside the whole numbers of 64 bits: {column[row]}."
@@ -113,7 +114,8 @@ def _unit_column(raw: pl.DataFrame, schema: FleetSchema, source: object) -> pl.S
 
 def _number_column(raw: pl.DataFrame, name: str, schema: FleetSchema, source: object) -> pl.Series:
     """The named column without null, NaN or infinity, as Int64 (integers) or Float64."""
-    column = raw.get_column(name)
+    number: pl.Series
+    column: pl.Series = raw.get_column(name)
     if column.dtype.is_temporal():
         problem = f"column {name!r} holds dates or times ({column.dtype})."
         remedy = "convert it to numbers, e.g. hours since the unit's first row; name the time_unit."

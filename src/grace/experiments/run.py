@@ -28,7 +28,7 @@ from grace.experiments.judge import baseline_predictions, differences, judge_pre
 from grace.models import DualTaskModel
 from grace.prediction.artifact import Artifact, ArtifactError, read_artifact_json, write_json
 from grace.prediction.predictor import Predictor
-from grace.training.config import ConfigError, RunConfig
+from grace.training.config import ConfigError, RunConfig, explain_validation
 from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
 from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
@@ -231,7 +231,10 @@ def evaluate_run(
 def _load(config: RunConfig, data_root: str | Path | None) -> Dataset:
     try:
         return load_dataset(config.dataset, root=data_root, **config.dataset_options)
-    except (TypeError, ValidationError) as error:
+    except ValidationError as error:
+        where = f"dataset_options of {config.dataset}"
+        raise ConfigError(explain_validation(error, where)) from error
+    except TypeError as error:
         raise ConfigError(f"dataset_options of {config.dataset}: {error}") from error
 
 

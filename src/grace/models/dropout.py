@@ -16,8 +16,9 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
 
     p is rounded to a multiple of 2⁻¹⁶ and the scale is the inverse of the rounded one, so the
     expectation is exact in float32 and float64; in bfloat16 and float16 the scale is rounded to the
-    type of x (by up to 2⁻⁸ and 2⁻¹¹ of itself). Seeded by ``torch.manual_seed``, with other draws than the framework's.
-    Off the CPU, while a graph is captured, and where p rounds to 0 or 1, it is the framework's.
+    type of x (by up to 2⁻⁸ and 2⁻¹¹ of itself). Seeded by ``torch.manual_seed``, with other draws
+    than the framework's. Off the CPU, while a graph is captured, and where p rounds to 0 or 1, it
+    is the framework's.
 
     Args:
         x: any shape.

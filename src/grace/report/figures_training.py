@@ -161,7 +161,7 @@ def _weights(telemetry: Records, history: Records) -> Figure:
     ax.set(
         xlabel="step",
         ylabel="weight applied",
-        ylim=(0, max(1.0, 1.05 * float(np.nan_to_num(weights).max()))),
+        ylim=(0, max(1.0, 1.05 * float(weights.max()))),
     )
     legend_above(ax)
     return figure

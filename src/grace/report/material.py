@@ -179,4 +179,5 @@ def _unusable(path: Path, why: str) -> ArtifactError:
 
 
 def _floats(frame: pl.DataFrame, name: str) -> Array:
-    return frame.get_column(name).cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    column = frame.get_column(name).cast(pl.Float64).fill_null(float("nan"))
+    return np.asarray(column.to_numpy())

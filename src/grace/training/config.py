@@ -31,7 +31,7 @@ __all__ = [
 
 _Width = Annotated[int, Field(ge=1)]
 # What a run can be continued with other values of: they change what is written and how fast.
-_NO_RESULT = {
+_NO_RESULT: dict[str, Any] = {
     "preset": True,
     "training": {"log_every": True, "eval_batch_size": True, "checkpoint_every": True},
 }
