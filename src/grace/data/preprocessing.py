@@ -104,7 +104,8 @@ class FeatureTable:
     ``rows`` is (R, C) float32, C-contiguous, units end to end; ``starts`` and ``lengths`` (U,)
     place each unit; ``unit_ids`` (U) names them; ``times`` (R,); ``condition`` (R,) and
     ``condition_distance`` (R,) tell which operating condition each row was assigned to and how far
-    from it it lies, in training standard deviations.
+    from it it lies, in training standard deviations. ``level_of`` (C,) is the number of the sensor
+    whose level a channel holds (the sensor itself and its moving means), −1 for the others; empty if unknown.
     """
 
     rows: npt.NDArray[np.float32]
@@ -115,6 +116,7 @@ class FeatureTable:
     times: npt.NDArray[np.float64]
     condition: npt.NDArray[np.int64]
     condition_distance: npt.NDArray[np.float64]
+    level_of: tuple[int, ...] = ()
 
 
 class Preprocessor:
@@ -202,21 +204,27 @@ class Preprocessor:
         if cfg.clip is not None:
             sensors = sensors.clip(-cfg.clip, cfg.clip)
         blocks, names = ([sensors], list(self.sensors_)) if cfg.levels else ([], [])
+        numbers = list(range(len(self.sensors_)))
+        level_of = list(numbers) if cfg.levels else []
         if cfg.use_settings:
             spread = np.where(self.settings_std_ > 0, self.settings_std_, 1.0)
             blocks.append((settings - self.settings_mean_) / (spread + cfg.epsilon))
             names += self.schema_.settings
+            level_of += [-1] * len(self.schema_.settings)
         if cfg.departure:
             moved = causal.departure(sensors, starts, lengths, cfg.departure_rows)
             blocks.append(moved)
             names += [f"{s}_departure" for s in self.sensors_]
+            level_of += [-1] * len(numbers)
         for alpha in cfg.ewm_alphas:
             source = sensors if cfg.levels else moved
             blocks.append(causal.exponential_mean(source, starts, lengths, alpha))
             names += [f"{s}_ewm{alpha:g}" for s in self.sensors_]
+            level_of += numbers if cfg.levels else [-1] * len(numbers)
         if cfg.age:
             blocks.append(causal.age(fleet.times(), starts, lengths, cfg.age_scale))
             names.append("age")
+            level_of.append(-1)
         return FeatureTable(
             rows=np.ascontiguousarray(np.concatenate(blocks, axis=1), dtype=np.float32),
             names=tuple(names),
@@ -226,6 +234,7 @@ class Preprocessor:
             times=fleet.times(),
             condition=labels,
             condition_distance=distance,
+            level_of=tuple(level_of),
         )
 
     def levels_only(self) -> Preprocessor:

@@ -56,6 +56,7 @@ class WindowSet:
 
     Targets per window, shape (M,): ``rul`` capped, ``health`` class, ``unit`` index into
     ``unit_ids``. Targets are NaN and −1 where nobody knows them (only if asked for).
+    ``level_of`` (C,) is the feature table's.
     """
 
     rows: Tensor
@@ -66,6 +67,7 @@ class WindowSet:
     unit: Tensor
     unit_ids: tuple[Any, ...]
     length: int
+    level_of: Tensor | None = None
 
     @classmethod
     def build(
@@ -104,6 +106,7 @@ class WindowSet:
             unit=torch.from_numpy(owner),
             unit_ids=table.unit_ids,
             length=config.length,
+            level_of=torch.tensor(table.level_of) if table.level_of else None,
         )
 
     def __len__(self) -> int:

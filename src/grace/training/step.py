@@ -66,7 +66,11 @@ class StepLog:
 
 @dataclass
 class Stepper:
-    """What a step works on. ``average`` may be None (no weight average)."""
+    """What a step works on.
+
+    ``average`` may be None (no weight average). ``level_of`` (C,) tells which sensor's level each
+    channel holds, −1 for none; channels of one sensor move together under ``level_noise``.
+    """
 
     model: DualTaskModel
     method: Method
@@ -75,6 +79,8 @@ class Stepper:
     grad_clip: float | None = 1.0
     bf16: bool = False
     input_noise: float = 0.0
+    level_noise: float = 0.0
+    level_of: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.shared = get_shared_params(self.model)
@@ -98,7 +104,7 @@ def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False, log: bool
     """
     s.model.train()
     s.method.outer.train()
-    x = batch.x if s.input_noise == 0 else batch.x + s.input_noise * torch.randn_like(batch.x)
+    x = _augmented(s, batch.x)
     with torch.autocast(x.device.type, dtype=torch.bfloat16) if s.bf16 else nullcontext():
         z = s.model.features(x)
         rul, logits = s.model.heads(z)
@@ -119,6 +125,18 @@ def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False, log: bool
     return StepLog(
         total.detach(), losses[0].detach(), losses[1].detach(), grad_norm, weights, diagnostics
     )
+
+
+def _augmented(s: Stepper, x: Tensor) -> Tensor:
+    """x (B, T, C) with noise of its own on every value, and per window on every sensor's level."""
+    if s.input_noise:
+        x = x + s.input_noise * torch.randn_like(x)
+    if s.level_noise and s.level_of is not None:
+        sensors = int(s.level_of.max()) + 1
+        offset = s.level_noise * torch.randn(len(x), sensors + 1, device=x.device)
+        offset[:, -1] = 0.0  # channels without a level have index −1
+        x = x + offset[:, s.level_of][:, None]
+    return x
 
 
 def _backward(

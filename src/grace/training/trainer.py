@@ -174,6 +174,8 @@ class Trainer:
             cfg.grad_clip,
             cfg.precision == "bf16",
             cfg.input_noise,
+            cfg.level_noise,
+            None if train.level_of is None else train.level_of.to(device),
         )
         rate = LearningRate(optimizer, cfg)
         result = FitResult({name: Best() for name in monitors}, [], False)
