@@ -31,6 +31,7 @@ _REGULARISED = {
     "ema_decay": 0.99,
     "ema_warmup": True,
     "input_noise": 0.2,
+    "level_noise": 0.5,
 }
 
 PRESETS: dict[str, Preset] = {
@@ -49,8 +50,8 @@ PRESETS: dict[str, Preset] = {
             "training": {
                 **_REGULARISED,
                 "steps_per_epoch": 20,
-                "epochs": 40,
-                "early_stopping_patience": 7,
+                "epochs": 60,
+                "early_stopping_patience": 10,
             },
         },
     ),
