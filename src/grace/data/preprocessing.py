@@ -105,7 +105,8 @@ class FeatureTable:
     place each unit; ``unit_ids`` (U) names them; ``times`` (R,); ``condition`` (R,) and
     ``condition_distance`` (R,) tell which operating condition each row was assigned to and how far
     from it it lies, in training standard deviations. ``level_of`` (C,) is the number of the sensor
-    whose level a channel holds (the sensor itself and its moving means), −1 for the others; empty if unknown.
+    whose level a channel holds (the sensor itself and its moving means), −1 for the
+    others; empty if unknown.
     """
 
     rows: npt.NDArray[np.float32]
