@@ -26,6 +26,7 @@ from harness import interleave, machine_facts, medians, print_facts, print_table
 from step_variants import FEEDS_PER_CALL, LOADS_PER_CALL, PRODUCT_ROWS, Variants, build_variants
 
 from grace.data.windows import WindowSet
+from grace.training.memory import keep_freed_memory
 
 Row = dict[str, Any]
 PLAIN, EXACT, BETWEEN = "plain", "GRACE exact", "GRACE between updates"
@@ -231,6 +232,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if args.threads:
         torch.set_num_threads(args.threads)
+    keep_freed_memory()  # as `grace train` does; every variant gains by it
     sizes: dict[str, Any] = {}
     if args.quick:
         args.batch, args.rounds, sizes = [8], 2, {"lstm_hidden": 32}
