@@ -1,64 +1,74 @@
 """Write the table of measured figures into the README from finished runs, so that none is typed.
 
-python benchmarks/measured.py runs/FD001-grace-fast-seed42 runs/FD002-grace-fast-seed42
+python benchmarks/measured.py runs/FD001-grace-fast-seed* runs/FD002-grace-fast-seed*
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from grace.evaluation import Evaluation, LabelPair
+from grace.evaluation import Evaluation
 from grace.experiments import read_metrics
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-
-
-def figure(pair: LabelPair) -> str:
-    """RMSE against capped labels with its interval."""
-    interval = pair.capped.intervals["rmse"]
-    return f"{pair.capped.rmse:.2f} ({interval.low:.1f} to {interval.high:.1f})"
-
-
-def row(folder: Path) -> str:
-    """One line of the table."""
-    evaluation, _ = read_metrics(folder)
-    config = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))["config"]
-    last, protocol = evaluation.model.last_cycle, evaluation.protocol
-    name = f"{protocol.dataset}, `{config['method']['name']}`, `{config['preset']}`"
-    name += f", seed {config['seed']}" + (f" ({protocol.mark})" if protocol.mark else "")
-    cells = [name, figure(last), f"{last.raw.rmse:.2f}", f"{last.capped.nasa_sum:,.0f}"]
-    return "| " + " | ".join(cells + [beside(evaluation, k) for k in BASELINES]) + " |"
-
-
 BASELINES = ("gradient_boosting_all_inputs", "gradient_boosting", "age_only", "constant")
+HEADS = ("run", "seeds", "RMSE, capped", "RMSE, raw", "NASA")
 
 
-def beside(evaluation: Evaluation, name: str) -> str:
-    """RMSE of a baseline against capped labels, or nothing."""
-    judged = evaluation.baselines.get(name)
-    return "" if judged is None else f"{judged.last_cycle.capped.rmse:.2f}"
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and standard deviation over seeds, or the one value."""
+    if len(values) == 1:
+        return f"{values[0]:,.{digits}f}"
+    return f"{statistics.mean(values):,.{digits}f} ± {statistics.stdev(values):,.{digits}f}"
+
+
+def row(name: str, runs: Sequence[Evaluation]) -> str:
+    """One line of the table: the runs of one dataset, method and preset."""
+    last = [run.model.last_cycle for run in runs]
+    seeds = ", ".join(str(s) for run in runs for s in run.protocol.seeds)
+    cells = [
+        name,
+        seeds,
+        spread([pair.capped.rmse for pair in last]),
+        spread([pair.raw.rmse for pair in last]),
+        spread([pair.capped.nasa_sum for pair in last], digits=0),
+    ]
+    for baseline in BASELINES:
+        beside = [run.baselines[baseline] for run in runs if baseline in run.baselines]
+        cells.append(spread([b.last_cycle.capped.rmse for b in beside]) if beside else "")
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
     """Replace what stands between the markers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
-    runs = parser.parse_args().runs
-    heads = ["run", "RMSE, capped (95 %)", "RMSE, raw", "NASA"]
-    heads += [f"{name.replace('_', ' ')}" for name in BASELINES]
+    groups: dict[str, list[Evaluation]] = defaultdict(list)
+    for folder in parser.parse_args().runs:
+        evaluation, _ = read_metrics(folder)
+        config = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))["config"]
+        mark = f" ({evaluation.protocol.mark})" if evaluation.protocol.mark else ""
+        name = f"{evaluation.protocol.dataset}, `{config['method']['name']}`, `{config['preset']}`"
+        groups[name + mark].append(evaluation)
+    heads = [*HEADS, *(name.replace("_", " ") for name in BASELINES)]
     table = [
-        "Measured, one seed each, checkpoint chosen on held-out engines, all test engines, last",
-        "cycle, in cycles (beside it the RMSE of the trivial baselines; `gradient boosting all",
-        "inputs` sees what the network sees):",
+        "Measured in cycles: checkpoint chosen on held-out engines, all test engines, last cycle;",
+        "mean ± standard deviation where there are several seeds (each holds out other engines).",
+        "Beside it the RMSE, capped, of the trivial baselines trained on the same engines;",
+        "`gradient boosting all inputs` sees what the network sees.",
         "",
         "| " + " | ".join(heads) + " |",
         "|" + "---|" * len(heads),
-        *(row(folder) for folder in runs),
+        *(row(name, runs) for name, runs in groups.items()),
         "",
-        "The intervals are over test engines; they do not cover the luck of the seed.",
+        "Resampling the test engines moves each RMSE by about one more cycle; the reports print the",
+        "intervals.",
     ]
     text = README.read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)
