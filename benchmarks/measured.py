@@ -67,8 +67,7 @@ def main() -> None:
         "|" + "---|" * len(heads),
         *(row(name, runs) for name, runs in groups.items()),
         "",
-        "Resampling the test engines moves each RMSE by about one more cycle; the reports print the",
-        "intervals.",
+        "The luck of the test engines comes on top; the reports print intervals for it.",
     ]
     text = README.read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)

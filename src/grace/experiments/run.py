@@ -99,7 +99,7 @@ def run(
     """
     folder, told = Path(folder), listener or RunListener()
     began = time.perf_counter()
-    told.stage(f"reading {config.dataset}")
+    told.stage(f"reading {dataset.name if dataset else config.dataset}")
     data = dataset or _load(config, data_root)
     if data.test.units["rul_at_end"].null_count() == data.test.n_units:
         raise DataError(
