@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,9 +23,10 @@ from grace.data.readers import load_dataset
 from grace.data.splits import UnitSplit, split_units
 from grace.data.windows import WindowSet
 from grace.evaluation import Evaluation
+from grace.experiments.folder import RunResult, clear, finished, metrics, read_metrics
 from grace.experiments.judge import baseline_predictions, differences, judge_predictions
 from grace.models import DualTaskModel
-from grace.prediction.artifact import Artifact, ArtifactError, read_artifact_json, write_json
+from grace.prediction.artifact import Artifact, ArtifactError, write_json
 from grace.prediction.predictor import Predictor
 from grace.training.config import ConfigError, RunConfig, explain_validation
 from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
@@ -46,21 +46,6 @@ class RunListener:
         """Announce the next stage."""
         if self.on_stage is not None:
             self.on_stage(text)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run leaves.
-
-    ``evaluation`` is of the checkpoint that ``select_on`` chose. A test-selected run also has
-    ``validation_selected``: the checkpoint of the same training that the held-out units chose,
-    with the optimism gap between the two.
-    """
-
-    folder: Path
-    evaluation: Evaluation
-    validation_selected: Evaluation | None
-    resumed_complete: bool = False
 
 
 def run_name(config: RunConfig) -> str:
@@ -110,10 +95,10 @@ def run(
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     fingerprint = _fingerprint(config, hashes)
     if overwrite:
-        _clear(folder)
-    finished = _finished(folder, fingerprint)
-    if finished is not None:
-        return finished
+        clear(folder)
+    done = finished(folder, fingerprint)
+    if done is not None:
+        return done
 
     told.stage("splitting units and fitting the preprocessing")
     prepared = _prepare(config, data)
@@ -148,7 +133,7 @@ def run(
     evaluation = evaluations[config.select_on]
     folder.mkdir(parents=True, exist_ok=True)
     predictions.write_parquet(folder / "predictions.parquet")
-    write_json(folder / "metrics.json", _metrics(evaluation, honest))
+    write_json(folder / "metrics.json", metrics(evaluation, honest))
     artifact = Artifact(
         copy_with_weights(prepared.model, chosen.weights),
         prepared.preprocessor,
@@ -299,65 +284,6 @@ def _train(
 def _fingerprint(config: RunConfig, hashes: dict[str, str]) -> str:
     parts = (__version__, config.fingerprint(), hashes["train"], hashes["test"])
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-_FILES = (
-    "artifact.json",
-    "weights.safetensors",
-    "metrics.json",
-    "predictions.parquet",
-    "history.jsonl",
-    "telemetry.jsonl",
-    "checkpoint.pt",
-    "report.html",
-)
-
-
-def _clear(folder: Path) -> None:
-    """Delete the files of a run, and nothing else.
-
-    Raises:
-        ArtifactError: the folder holds something, but no run.
-    """
-    if not folder.exists():
-        return
-    mine = [folder / name for name in _FILES if (folder / name).exists()]
-    if not mine and any(folder.iterdir()):
-        raise ArtifactError(
-            f"{folder}: holds no run, so nothing is deleted. Remedy: another --out."
-        )
-    for path in mine:
-        path.unlink()
-
-
-def _finished(folder: Path, fingerprint: str) -> RunResult | None:
-    if not (folder / "artifact.json").exists():
-        return None
-    content = read_artifact_json(folder)
-    if content["provenance"].get("fingerprint") != fingerprint:
-        raise ArtifactError(
-            f"{folder}: holds a finished run of another configuration, data or version. Remedy: "
-            "choose another output folder, or --force to overwrite it."
-        )
-    evaluation, honest = read_metrics(folder)
-    return RunResult(folder, evaluation, honest, resumed_complete=True)
-
-
-def _metrics(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any]:
-    return {
-        "evaluation": evaluation.model_dump(mode="json"),
-        "validation_selected": None if honest is None else honest.model_dump(mode="json"),
-    }
-
-
-def read_metrics(folder: Path) -> tuple[Evaluation, Evaluation | None]:
-    """The evaluations of ``metrics.json``: of the chosen checkpoint, and see :class:`RunResult`."""
-    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    honest = content["validation_selected"]
-    return (
-        Evaluation.model_validate(content["evaluation"]),
-        None if honest is None else Evaluation.model_validate(honest),
-    )
 
 
 def _with_truth(

@@ -85,7 +85,6 @@ class Stepper:
     def __post_init__(self) -> None:
         self.shared = get_shared_params(self.model)
         self.trained = [*self.shared, *get_head_params(self.model)]
-        self.balancer_params = list(self.method.outer.parameters())
         self.last_layer = last_shared_layer_params(self.model)
 
 
