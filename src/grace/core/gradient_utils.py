@@ -138,16 +138,17 @@ def combine_gradients(gradients: TaskGradients, weights: Tensor) -> list[Tensor 
         gradients: the task gradients, K tasks.
         weights: λ, (K,).
     """
-    combined: list[Tensor | None] = []
-    scale = weights.detach().unbind()
-    for column in zip(*gradients.per_task, strict=True):
-        total: Tensor | None = None
-        for weight, gradient in zip(scale, column, strict=True):
-            if gradient is not None:
-                part = gradient * weight
-                total = part if total is None else total.add_(part)
-        combined.append(total)
-    return combined
+    combined: dict[int, Tensor] = {}
+    for weight, row in zip(weights.detach().unbind(), gradients.per_task, strict=True):
+        present = {p: gradient for p, gradient in enumerate(row) if gradient is not None}
+        if not present:
+            continue
+        scaled = torch._foreach_mul(list(present.values()), weight)
+        parts = dict(zip(present, scaled, strict=True))
+        if both := [p for p in parts if p in combined]:
+            torch._foreach_add_([combined[p] for p in both], [parts[p] for p in both])
+        combined |= {p: part for p, part in parts.items() if p not in combined}
+    return [combined.get(p) for p in range(len(gradients.per_task[0]))]
 
 
 def gramian(gradients: TaskGradients, first: int | None = None) -> Tensor:

@@ -29,8 +29,15 @@ from grace.models import DualTaskModel
 from grace.prediction.artifact import Artifact, ArtifactError, write_json
 from grace.prediction.predictor import Predictor
 from grace.training.config import ConfigError, RunConfig, explain_validation
+from grace.training.precision import resolve_precision
 from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
-from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
+from grace.training.trainer import (
+    FitResult,
+    Progress,
+    Trainer,
+    copy_with_weights,
+    resolve_device,
+)
 
 __all__ = ["RunListener", "RunResult", "evaluate_run", "read_metrics", "run", "run_name"]
 
@@ -156,6 +163,7 @@ def run(
             "chosen_epoch": chosen.epoch,
             "selection_rmse": {name: best.rmse for name, best in fit.best.items()},
             "epochs_trained": len(fit.history),
+            "computed": _computed_with(config),
             "training_seconds": sum(r.seconds for r in fit.history),
             "seconds": time.perf_counter() - began,
         },
@@ -284,6 +292,18 @@ def _train(
 def _fingerprint(config: RunConfig, hashes: dict[str, str]) -> str:
     parts = (__version__, config.fingerprint(), hashes["train"], hashes["test"])
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _computed_with(config: RunConfig) -> dict[str, Any]:
+    """What the figures may depend on in their last digits: device, number format, threads."""
+    device = resolve_device(config.training.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "device": name,
+        "precision": resolve_precision(config.training.precision, device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
 
 
 def _with_truth(

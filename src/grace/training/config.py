@@ -17,6 +17,7 @@ from grace.data.preprocessing import PreprocessorConfig
 from grace.data.readers import canonical_name
 from grace.data.windows import WindowConfig
 from grace.models import DualTaskModel
+from grace.training.precision import Precision
 from grace.training.presets import PRESETS
 
 __all__ = [
@@ -132,7 +133,8 @@ class TrainingConfig(_Section):
             and learn their lives by heart, and leaves departures from that level alone.
         early_stopping_patience: stop after this many epochs without a better selection RMSE;
             None never stops early.
-        precision: ``fp32``, or ``bf16`` autocast of the network (losses and updates stay fp32).
+        precision: ``fp32``; ``bf16`` autocast of the network (losses and updates stay fp32);
+            ``auto``, bf16 where the processor has units for it (AMX, AVX512-BF16, GPUs), else fp32.
         deterministic: refuse operations without a reproducible order.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1`` …
         eval_batch_size: windows per step of prediction.
@@ -160,7 +162,7 @@ class TrainingConfig(_Section):
     input_noise: float = Field(0.0, ge=0)
     level_noise: float = Field(0.0, ge=0)
     early_stopping_patience: int | None = Field(100, ge=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     deterministic: bool = False
     device: str = "auto"
     eval_batch_size: int = Field(1024, ge=1)

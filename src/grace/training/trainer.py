@@ -28,6 +28,7 @@ from grace.training.checkpoint import load_checkpoint, save_checkpoint
 from grace.training.config import ConfigError, TrainingConfig
 from grace.training.inference import predict_windows
 from grace.training.journal import Journal
+from grace.training.precision import resolve_precision
 from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
 from grace.training.schedule import LearningRate
 from grace.training.step import NonFiniteLossError, Stepper, training_step
@@ -172,7 +173,7 @@ class Trainer:
             optimizer,
             average,
             cfg.grad_clip,
-            cfg.precision == "bf16",
+            resolve_precision(cfg.precision, device) == "bf16",
             cfg.input_noise,
             cfg.level_noise,
             None if train.level_of is None else train.level_of.to(device),
@@ -300,7 +301,8 @@ def make_optimizer(
     if balancer:  # a task weight is no network weight: it has its own rate and does not decay
         groups.append({"params": balancer, "lr": cfg.balancer_lr, "weight_decay": 0.0})
     kind = torch.optim.AdamW if cfg.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=cfg.lr, betas=(0.9, 0.999), weight_decay=cfg.weight_decay)
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    return kind(groups, lr=cfg.lr, betas=(0.9, 0.999), weight_decay=cfg.weight_decay, fused=fused)
 
 
 @contextmanager
