@@ -12,11 +12,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from document import replace_between
+
 from grace.evaluation import Evaluation
 from grace.experiments import read_metrics
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 BASELINES = ("gradient_boosting_all_inputs", "gradient_boosting", "age_only", "constant")
 HEADS = ("run", "seeds", "RMSE, capped", "RMSE, raw", "NASA")
 
@@ -69,10 +70,7 @@ def main() -> None:
         "",
         "The luck of the test engines comes on top; the reports print intervals for it.",
     ]
-    text = README.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    README.write_text(head + BEGIN + "\n" + "\n".join(table) + "\n" + END + tail, encoding="utf-8")
+    replace_between(README, "measured", table)
 
 
 if __name__ == "__main__":

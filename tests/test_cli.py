@@ -245,3 +245,33 @@ def test_an_output_that_is_a_file(tiny: Path, tmp_path: Path) -> None:
     result = grace("train", "--preset", "fast", "--config", tiny, "--out", tmp_path / "file" / "x")
     assert result.exit_code == 2
     assert "Remedy" in result.output
+
+
+def test_a_grid_compares_methods_and_keeps_what_is_done(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grid"
+    options = ["--preset", "fast", "--config", tiny, "--seed", 1, "--seed", 2, "--out", out]
+    methods = ["--method", "amnl", "--method", "grace"]
+    first = grace("grid", *options, *methods, "--parallel-runs", 2)
+    assert first.exit_code == 0, first.output
+    assert "4/4" in first.output
+    assert "minus that of amnl" in first.output
+    table = pl.read_csv(out / "runs.csv")
+    assert table.height == 4
+    mean = table.filter(pl.col("method") == "grace")["rmse_capped"].mean()
+    assert f"{mean:.2f} ±" in first.output
+    assert (out / "sim-grace-fast-seed2" / "artifact.json").exists()
+
+    # One more method: the others are not trained again; an unusable folder is told at the end.
+    (out / "sim-dwa-fast-seed1" / "telemetry.jsonl").mkdir(parents=True)
+    again = grace("grid", *options, *methods, "--method", "dwa")
+    assert again.exit_code == 1
+    assert again.output.count("already finished") == 4
+    assert "failed: sim-dwa-fast-seed1" in again.stderr
+    assert pl.read_csv(out / "runs.csv").height == 5
+
+
+def test_a_grid_refuses_what_cannot_be_run(tmp_path: Path) -> None:
+    unknown = grace("grid", "--method", "grace", "--method", "greace", "--out", tmp_path)
+    assert unknown.exit_code == 2
+    assert "did you mean" in unknown.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
-"""Runs: one from start to end, and the folder it leaves."""
+"""Runs: one from start to end, the folder it leaves, and grids of many."""
 
+from grace.experiments.grid import SEEDS, GridResult, grid, grid_configs
 from grace.experiments.run import (
     RunListener,
     RunResult,
@@ -8,5 +9,22 @@ from grace.experiments.run import (
     run,
     run_name,
 )
+from grace.experiments.table import compare_methods, means_over_seeds, runs_table
+from grace.experiments.workers import Event
 
-__all__ = ["RunListener", "RunResult", "evaluate_run", "read_metrics", "run", "run_name"]
+__all__ = [
+    "SEEDS",
+    "Event",
+    "GridResult",
+    "RunListener",
+    "RunResult",
+    "compare_methods",
+    "evaluate_run",
+    "grid",
+    "grid_configs",
+    "means_over_seeds",
+    "read_metrics",
+    "run",
+    "run_name",
+    "runs_table",
+]

@@ -295,14 +295,12 @@ def _fingerprint(config: RunConfig, hashes: dict[str, str]) -> str:
 
 
 def _computed_with(config: RunConfig) -> dict[str, Any]:
-    """What the figures may depend on in their last digits: device, number format, threads."""
+    """What the figures may depend on beside versions and threads: the device, the number format."""
     device = resolve_device(config.training.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "device": name,
         "precision": resolve_precision(config.training.precision, device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
     }
 
 

@@ -1,20 +1,51 @@
-"""How a run goes, on a terminal: bars while it works, one line per epoch that stays."""
+"""How runs go, on a terminal: bars while they work, and lines that stay."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from grace.experiments import RunListener
+from grace.experiments import Event, RunListener
 from grace.training.trainer import Progress as Step
 
-__all__ = ["RunProgress"]
+__all__ = ["GridProgress", "RunProgress"]
 
 
-class RunProgress:
+_B = TypeVar("_B", bound="_Bars")
+
+
+class _Bars:
+    """A context in which bars are shown."""
+
+    bars: Progress
+
+    def __enter__(self: _B) -> _B:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bars.stop()
+
+
+class RunProgress(_Bars):
     """A context in which a run's progress is shown.
 
     Args:
@@ -34,18 +65,6 @@ class RunProgress:
         )
         self._epochs = self.bars.add_task("epochs", total=epochs, visible=False)
         self._steps = self.bars.add_task("steps ", total=None, visible=False)
-
-    def __enter__(self) -> RunProgress:
-        self.bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bars.stop()
 
     def listener(self) -> RunListener:
         """What to give to :func:`grace.experiments.run`."""
@@ -68,6 +87,58 @@ class RunProgress:
         self.console.print(
             f"  epoch {record.epoch + 1:>3}/{step.epochs}  {rmse}, health loss "
             f"{record.hs_loss:.2f}, weights {weights}, {record.seconds:.0f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+class GridProgress(_Bars):
+    """A context in which the progress of a grid is shown: a bar per run at work, a line per end.
+
+    Args:
+        console: where to.
+        names: of all runs.
+    """
+
+    def __init__(self, console: Console, names: Sequence[str]) -> None:
+        self.console = console
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._total, self._ended = len(names), 0
+        self._all = self.bars.add_task("all runs", total=len(names), note=f"0/{len(names)}")
+        self._running: dict[str, TaskID] = {}
+
+    def tell(self, event: Event) -> None:
+        """What to give to :func:`grace.experiments.grid`."""
+        if event.kind == "started":
+            self._running[event.name] = self.bars.add_task(escape(event.name), total=1.0, note="")
+            return
+        bar = self._running[event.name]
+        if event.kind == "stage":
+            self.bars.update(bar, note=f"[dim]{escape(event.text)}[/dim]")
+        elif event.kind == "progress":
+            self.bars.update(bar, completed=event.fraction, note="training")
+        else:
+            self._end(event, bar)
+
+    def _end(self, event: Event, bar: TaskID) -> None:
+        self.bars.remove_task(bar)
+        self._ended += 1
+        self.bars.update(
+            self._all, completed=self._ended, note=f"{self._ended}/{self._total} ended"
+        )
+        mark = "[bold red]failed[/bold red]" if event.kind == "failed" else event.kind
+        first = event.text.splitlines()[0] if event.text else ""
+        took = f", {event.seconds:.0f} s" if event.kind == "finished" else ""
+        self.console.print(
+            f"[dim]{self._ended}/{self._total}[/dim] {escape(event.name)}: {mark}, "
+            f"{escape(first)}{took}",
             highlight=False,
             soft_wrap=True,
         )

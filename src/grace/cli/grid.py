@@ -1,0 +1,108 @@
+"""``grace grid``: many runs, several at once, and their table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from grace.cli.shared import (
+    ConfigFile,
+    DataRoot,
+    Device,
+    Epochs,
+    Preset,
+    SelectOn,
+    Set,
+    load_config,
+    out,
+    plain_errors,
+    say,
+    training_options,
+)
+
+
+def grid(
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(help="May be repeated: FD001, FD002, FD003, FD004, sim.", show_default="sim"),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="May be repeated: a name of `grace methods`, fixed:<w>, <inner>+<outer>. The "
+            "others are compared with the first.",
+            show_default="baseline, grace",
+        ),
+    ] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(help="May be repeated.", show_default="42, 123, 456, 789, 1024"),
+    ] = None,
+    parallel_runs: Annotated[
+        int, typer.Option(help="Runs at a time; on a GPU they share the card.", min=1)
+    ] = 1,
+    threads_per_run: Annotated[
+        int | None,
+        typer.Option(
+            help="CPU threads of each run.", min=1, show_default="all of them, shared out"
+        ),
+    ] = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+    select_on: SelectOn = None,
+    epochs: Epochs = None,
+    device: Device = None,
+    output: Annotated[Path, typer.Option("--out", help="Folder of the grid.")] = Path("runs/grid"),
+    data_root: DataRoot = None,
+) -> None:
+    """Train every method on every dataset with every seed, and compare.
+
+    Each run has a folder of its own, as `grace train` makes it. The same
+    command, given again, goes on where an interrupted grid stopped, and does
+    not repeat finished runs. A run that fails does not stop the others.
+
+    \b
+    Examples:
+      grace grid --preset fast --parallel-runs 2
+      grace grid --dataset FD001 --dataset FD002 --method amnl --method grace
+      grace grid --method gaba --method fixed:0.0477 --seed 1 --seed 2
+    """
+    with plain_errors("The same command goes on: finished runs are kept."):
+        base = load_config(
+            preset, config, set_, select_on=select_on, training=training_options(epochs, device)
+        )
+        from grace.experiments import SEEDS, grid_configs, runs_table
+        from grace.experiments import grid as run_grid
+        from grace.report.grid import render_grid
+        from grace.report.progress import GridProgress
+
+        names = method or ["baseline", "grace"]
+        configs = grid_configs(
+            base, datasets=dataset or [base.dataset], methods=names, seeds=seed or SEEDS
+        )
+        with GridProgress(out, list(configs)) as progress:
+            result = run_grid(
+                configs,
+                output,
+                parallel_runs=parallel_runs,
+                threads_per_run=threads_per_run,
+                data_root=data_root,
+                tell=progress.tell,
+            )
+        table = runs_table(result.folders())
+        if table.height:
+            table.write_csv(output / "runs.csv")
+            out.print(render_grid(table, reference=names[0]))
+            say(f"a row per run: {output / 'runs.csv'}")
+    errors = Console(stderr=True)
+    for event in result.failed:
+        errors.print(f"[bold red]failed:[/bold red] {escape(event.name)}: {escape(event.text)}")
+        if event.trace:
+            errors.print(escape(event.trace), soft_wrap=True)
+    if result.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,104 @@
+"""``grace train``: one run from data to report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grace.cli.shared import (
+    ConfigFile,
+    DataRoot,
+    Device,
+    Epochs,
+    Preset,
+    SelectOn,
+    Set,
+    load_config,
+    out,
+    plain_errors,
+    say,
+    show,
+    training_options,
+)
+
+
+def train(
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="FD001, FD002, FD003, FD004 or sim.", show_default="sim"),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="A name of `grace methods`, fixed:<w>, or <inner>+<outer>.", show_default="grace"
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="42")] = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+    select_on: SelectOn = None,
+    epochs: Epochs = None,
+    device: Device = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--out", help="Run folder.", show_default="runs/<name of the run>"),
+    ] = None,
+    data_root: DataRoot = None,
+    force: Annotated[
+        bool, typer.Option(help="Delete the run that the folder holds first.")
+    ] = False,
+    report: Annotated[bool, typer.Option(help="Write the HTML report at the end.")] = True,
+    show_config: Annotated[
+        bool, typer.Option(help="Print the whole configuration as YAML and stop.")
+    ] = False,
+) -> None:
+    """Train a model, judge it on the test set, and save both.
+
+    Values are layered: preset, then --config, then the options given here.
+    The same command, given again, goes on where an interrupted run stopped.
+
+    \b
+    Examples:
+      grace train                                  the built-in fleet, reference network
+      grace train --dataset FD001 --preset fast    a small network, minutes on a laptop
+      grace train --method amnl --seed 123 --set windows.length=40
+      grace train --dataset FD002 --select-on test --preset paper
+      grace train --show-config > my.yaml          a file to edit, for --config my.yaml
+    """
+    with plain_errors("The same command goes on from the last finished epoch."):
+        chosen = load_config(
+            preset,
+            config,
+            set_,
+            dataset=dataset,
+            method=None if method is None else {"name": method},
+            seed=seed,
+            select_on=select_on,
+            training=training_options(epochs, device),
+        )
+        if show_config:
+            show(chosen)
+            return
+
+        from grace.experiments import run, run_name
+        from grace.report.console import render_evaluation
+        from grace.report.progress import RunProgress
+        from grace.training.memory import keep_freed_memory
+
+        keep_freed_memory()
+        folder = output or Path("runs") / run_name(chosen)
+        with RunProgress(out, chosen.training.epochs) as progress:
+            result = run(
+                chosen, folder, data_root=data_root, listener=progress.listener(), overwrite=force
+            )
+        if result.resumed_complete:
+            say(f"{folder} already holds this run, finished; nothing was trained.")
+        out.print(render_evaluation(result.evaluation, result.validation_selected))
+        say(f"artifact: {folder}")
+        if report:
+            from grace.report import write_report
+
+            say(f"report:   {write_report(folder)}")

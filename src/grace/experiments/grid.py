@@ -1,0 +1,119 @@
+"""A grid of runs: data sets x methods x seeds, several at once, resumable, and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from grace.experiments.run import run_name
+from grace.experiments.workers import Event, Task, work_off
+from grace.training.config import ConfigError, RunConfig, deep_merge
+
+__all__ = ["SEEDS", "GridResult", "grid", "grid_configs"]
+
+SEEDS = (42, 123, 456, 789, 1024)
+
+
+@dataclass(frozen=True)
+class GridResult:
+    """How each run of a grid ended: ``finished``, ``already finished`` or ``failed``, by name."""
+
+    folder: Path
+    outcomes: Mapping[str, Event]
+
+    @property
+    def failed(self) -> list[Event]:
+        """The runs that failed."""
+        return [event for event in self.outcomes.values() if event.kind == "failed"]
+
+    def folders(self) -> list[Path]:
+        """The folders of the runs that are there to be read."""
+        return [self.folder / n for n, event in self.outcomes.items() if event.kind != "failed"]
+
+
+def grid_configs(
+    base: RunConfig,
+    *,
+    datasets: Iterable[str],
+    methods: Iterable[str],
+    seeds: Iterable[int] = SEEDS,
+) -> dict[str, RunConfig]:
+    """Configurations of all combinations by name; everything else is as in ``base``.
+
+    Seeds vary slowest, so that a grid that was interrupted holds whole comparisons.
+
+    Raises:
+        ConfigError: a data set or method is unknown, or an option does not fit every method.
+
+    Example:
+        >>> base = RunConfig.load(preset="fast")
+        >>> list(grid_configs(base, datasets=["sim"], methods=["amnl", "grace"], seeds=[1]))
+        ['sim-amnl-fast-seed1', 'sim-grace-fast-seed1']
+    """
+    configs = {}
+    for seed, dataset, method in product(seeds, datasets, methods):
+        changed = {"dataset": dataset, "seed": seed, "method": {"name": method}}
+        values = deep_merge(base.model_dump(mode="json"), changed)
+        config = RunConfig.load(preset=base.preset, overrides=values)
+        configs[run_name(config)] = config
+    return configs
+
+
+def grid(
+    configs: Mapping[str, RunConfig],
+    folder: str | Path,
+    *,
+    parallel_runs: int = 1,
+    threads_per_run: int | None = None,
+    data_root: str | Path | None = None,
+    tell: Callable[[Event], None] | None = None,
+) -> GridResult:
+    """Do all runs, each in a folder of its own below ``folder``; finished ones are not repeated.
+
+    One small network leaves a machine idle: on a CPU several runs of one thread each do more than
+    one run with all threads, and on a GPU they share the card. The number of threads can change
+    the last digits of a sum, and with them a whole training: compare runs of equal
+    ``threads_per_run``, which each run's artifact notes.
+
+    Args:
+        configs: what to run, by the name of its folder.
+        folder: of the grid.
+        parallel_runs: how many at a time, each in a process of its own.
+        threads_per_run: threads of each; None shares out those that are available.
+        data_root: where the data is; None searches the usual places.
+        tell: told of everything that happens.
+
+    Raises:
+        ConfigError: there is nothing to run, or a number is below 1.
+
+    A run that fails does not stop the others. A script that calls this must guard its own start
+    with ``if __name__ == "__main__":``, as everything that starts processes.
+    """
+    if not configs:
+        raise ConfigError("a grid needs at least one dataset, one method and one seed")
+    if parallel_runs < 1 or (threads_per_run is not None and threads_per_run < 1):
+        raise ConfigError(
+            f"parallel_runs = {parallel_runs} and threads_per_run = {threads_per_run} must be ≥ 1"
+        )
+    folder = Path(folder)
+    parallel = min(parallel_runs, len(configs))
+    outcomes: dict[str, Event] = {}
+
+    def note(event: Event) -> None:
+        if event.kind in ("finished", "already finished", "failed"):
+            outcomes[event.name] = event
+        if tell is not None:
+            tell(event)
+
+    work_off(
+        [Task(name, config.to_yaml(), folder / name) for name, config in configs.items()],
+        parallel=parallel,
+        threads=threads_per_run or max(1, torch.get_num_threads() // parallel),
+        data_root=None if data_root is None else Path(data_root),
+        tell=note,
+    )
+    return GridResult(folder, {name: outcomes[name] for name in configs})
