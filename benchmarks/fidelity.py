@@ -4,10 +4,9 @@
     python benchmarks/fidelity.py precision --dataset FD001 --parallel-runs 2
 
 ``gaba`` trains GRACE with exact norms on every step, on every k-th step, and with norms at the
-shared feature z, on the floor (as published) and with a floor so low that λ moves freely, beside
-the fixed weights that GABA ends in when its floor binds. ``precision`` trains the reference
-network in fp32 and in bf16. Interrupted, either goes on where it stopped. ``--document`` writes
-tables and figure into ``docs/performance.md``.
+shared feature z, with the published floor and with one so low that λ moves freely, beside the fixed
+weights that GABA ends in when its floor binds. ``precision`` trains the reference network in fp32
+and in bf16. Interrupted, either goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from document import replace_between
 from harness import machine_facts, print_facts, print_table, write_json
 from rich.console import Console
 from scipy import stats
@@ -35,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 Row = dict[str, Any]
 EXACT = "exact, every step"
 # A floor of 0.001 leaves λ free at the norm ratios seen here; 0.05 is the published one.
-LOW_FLOOR = 0.001
+LOW_FLOOR, LOW = 0.001, ", low floor"
 
 
 def _gaba(**options: Any) -> dict[str, Any]:
@@ -58,11 +56,11 @@ STUDIES: dict[str, dict[str, Any]] = {
             **{name: _gaba(**options) for name, options in FORMS.items()},
             "fixed 0.0477": {"method": {"name": "weighted_mse+fixed:0.0477"}},
             **{
-                f"{name}, low floor": _gaba(min_weight=LOW_FLOOR, **options)
+                f"{name}{LOW}": _gaba(min_weight=LOW_FLOOR, **options)
                 for name, options in FORMS.items()
             },
         },
-        "references": (EXACT, f"{EXACT}, low floor"),
+        "references": (EXACT, f"{EXACT}{LOW}"),
     },
     "precision": {
         "base": {"preset": "default", "training": {"epochs": 10}},
@@ -99,8 +97,8 @@ def figures(study: str, table: pl.DataFrame) -> list[Row]:
     """One row per data set and variant: means over seeds, and the paired difference of RMSE."""
     rows: list[Row] = []
     for reference in STUDIES[study]["references"]:
-        low = reference.endswith("low floor")
-        part = table.filter(pl.col("variant").str.ends_with("low floor") == low)
+        low = reference.endswith(LOW)
+        part = table.filter(pl.col("variant").str.ends_with(LOW) == low)
         for metric, name in (("rmse_capped", "test RMSE"), ("validation_rmse", "validation RMSE")):
             tests = compare_methods(part, metric=metric, reference=reference, by="variant")
             for row in means_over_seeds(part, by="variant").iter_rows(named=True):
@@ -153,8 +151,8 @@ def distances(paths: Mapping[str, Mapping[str, Mapping[int, Any]]]) -> Iterator[
     """How far λ is from that of the exact form: same seed, same step, both trained on their own."""
     for dataset, variants in paths.items():
         for variant, by_seed in variants.items():
-            low = variant.endswith("low floor")
-            reference = variants[f"{EXACT}, low floor" if low else EXACT]
+            low = variant.endswith(LOW)
+            reference = variants[f"{EXACT}{LOW}" if low else EXACT]
             gaps = []
             for seed, path in by_seed.items():
                 exact = dict(reference[seed])
@@ -169,69 +167,6 @@ def distances(paths: Mapping[str, Mapping[str, Mapping[int, Any]]]) -> Iterator[
             }
 
 
-def draw(paths: Mapping[str, Mapping[str, Mapping[int, Any]]], path: Path) -> None:
-    """λ over steps: one panel per data set and floor, a line per form and seed."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "grace"
-    import matplotlib.pyplot as plt
-
-    columns = list(paths)
-    grid_of, axes = plt.subplots(
-        2, len(columns), figsize=(4.6 * len(columns), 6.0), sharex="col", squeeze=False
-    )
-    colours = dict(zip(FORMS, ("#1b1b1b", "#1f77b4", "#e07b00"), strict=True))
-    for column, dataset in enumerate(columns):
-        for row, suffix in enumerate(("", ", low floor")):
-            axis = axes[row][column]
-            for name, colour in colours.items():
-                for i, points in enumerate(paths[dataset][name + suffix].values()):
-                    steps, values = zip(*points, strict=True)
-                    axis.plot(
-                        steps, values, color=colour, lw=0.9, alpha=0.8,
-                        label=name if i == 0 else None,
-                    )  # fmt: skip
-            floor = LOW_FLOOR if suffix else 0.05
-            axis.set_yscale("log")
-            axis.set_title(f"{dataset}, floor {floor:g}", fontsize=10)
-            axis.grid(alpha=0.25, lw=0.5)
-            if column == 0:
-                axis.set_ylabel("λ of the RUL task")
-            if row == 1:
-                axis.set_xlabel("step")
-    axes[0][0].legend(fontsize=8, frameon=False)
-    grid_of.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    grid_of.savefig(path, format="svg", metadata={"Date": None})
-    plt.close(grid_of)
-
-
-def _markdown(rows: Sequence[Row], gaps: Sequence[Row]) -> list[str]:
-    """The table of the guide: test and validation RMSE side by side, λ where there is one."""
-    merged: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        merged.setdefault((row["dataset"], row["variant"]), {})[row["metric"]] = row
-    apart = {(g["dataset"], g["variant"]): g for g in gaps}
-    heads = ["data", "form", "validation RMSE", "Δ", "test RMSE", "Δ", "NASA"]
-    heads += ["mean abs. Δλ", "last λ"] if gaps else []
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for key, both in merged.items():
-        cells = [*key]
-        for metric in ("validation RMSE", "test RMSE"):
-            row = both[metric]
-            cells.append(f"{row['mean']:.2f} ± {row['std']:.2f}")
-            known = row["difference"] is not None
-            cells.append(f"{row['difference']:+.2f} ± {row['half width']:.2f}" if known else "–")
-        row = both["test RMSE"]
-        cells.append(f"{row['NASA']:.0f} ± {row['NASA std']:.0f}")
-        if gaps:
-            gap = apart.get(key)
-            cells += [f"{gap['mean |Δλ|']:.4f}", f"{gap['last λ']:.4f}"] if gap else ["–", "–"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Whole trainings of the cheap forms, over seeds.")
     parser.add_argument("study", choices=list(STUDIES))
@@ -240,7 +175,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--parallel-runs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fidelity")
     parser.add_argument("--json", type=Path, help="write the result here")
-    parser.add_argument("--document", action="store_true", help="write docs/performance.md")
     parser.add_argument("--set", type=json.loads, default={}, help="values over all, as JSON")
     args = parser.parse_args(argv)
 
@@ -265,12 +199,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if gaps:
         print_table("λ against the exact form, same seed and step", gaps)
     if args.json:
-        write_json(args.json, name=f"fidelity {args.study}", rows=rows, weights=gaps)
-    if args.document:
-        if paths:
-            draw(paths, ROOT / "docs" / "images" / "lambda.svg")
-        replace_between(
-            ROOT / "docs" / "performance.md", f"fidelity {args.study}", _markdown(rows, gaps)
+        write_json(
+            args.json,
+            name=f"fidelity {args.study}",
+            rows=rows,
+            weights=gaps,
+            floors={"": 0.05, LOW: LOW_FLOOR},
+            trajectories=paths,
         )
 
 

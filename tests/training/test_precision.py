@@ -69,3 +69,24 @@ def test_a_trainer_follows_the_choice(monkeypatch: pytest.MonkeyPatch, small: An
     assert set(used) == {True, False}
     assert used[0] is True
     assert used[-1] is False
+
+
+@pytest.mark.slow
+def test_bf16_ends_where_fp32_does(small: Any) -> None:
+    """Over seeds, the best validation RMSE in bf16 is that of fp32 within the noise of seeds."""
+
+    def best(precision: str, seed: int) -> float:
+        trainer = small.trainer(
+            "grace", seed=seed, epochs=40, lr=5e-3, batch_size=16, precision=precision,
+            deterministic=False, diagnose_every=0, log_every=100,
+        )  # fmt: skip
+        result = trainer.fit(small.train, {"validation": small.held_out}, select="validation")
+        return float(result.best["validation"].rmse)
+
+    rmse = {p: torch.tensor([best(p, s) for s in range(5)]) for p in ("fp32", "bf16")}
+    constant = float((small.held_out.rul - small.train.rul.mean()).square().mean().sqrt())
+    assert rmse["fp32"].mean() < 0.8 * constant  # there is something to lose
+    difference = rmse["bf16"] - rmse["fp32"]
+    assert difference.abs().max() > 0  # it is another arithmetic
+    noise = difference.std() / len(difference) ** 0.5
+    assert difference.mean().abs() <= max(3 * noise, 0.1 * rmse["fp32"].std()), difference

@@ -30,4 +30,8 @@ def weight_average(model: nn.Module, decay: float, *, warmup: bool = False) -> A
         else:  # counters of batch norm
             torch._foreach_copy_(list(averages), list(current))
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    for module in average.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # copying took them out of the one block cuDNN wants
+    return average
