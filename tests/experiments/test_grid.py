@@ -25,7 +25,8 @@ from grace.experiments import (
     runs_table,
 )
 from grace.prediction.artifact import Artifact
-from grace.training.config import ConfigError, RunConfig
+from grace.training.config import RunConfig
+from grace.training.errors import ConfigError
 
 Tiny = Callable[..., RunConfig]
 

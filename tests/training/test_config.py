@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from grace.data.labels import LabelConfig
-from grace.training.config import ConfigError, RunConfig, deep_merge, explain_validation
+from grace.training.config import RunConfig, deep_merge
+from grace.training.errors import ConfigError, explain_validation
 from grace.training.presets import PRESETS, Preset
 
 

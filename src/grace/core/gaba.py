@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from grace.core.baselines import BaseMTLLoss, Site
+from grace.core.balancer import BaseMTLLoss, Site
 
 __all__ = ["GABALoss", "closed_form_weights"]
 

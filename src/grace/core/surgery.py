@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grace.core.baselines import BaseMTLLoss
+from grace.core.balancer import BaseMTLLoss
 
 __all__ = ["SURGEONS", "SurgeryLoss"]
 

@@ -11,7 +11,8 @@ import torch
 
 from grace.experiments.run import run_name
 from grace.experiments.workers import Event, Task, work_off
-from grace.training.config import ConfigError, RunConfig, deep_merge
+from grace.training.config import RunConfig, deep_merge
+from grace.training.errors import ConfigError
 
 __all__ = ["SEEDS", "GridResult", "grid", "grid_configs"]
 

@@ -28,16 +28,11 @@ from grace.experiments.judge import baseline_predictions, differences, judge_pre
 from grace.models import DualTaskModel
 from grace.prediction.artifact import Artifact, ArtifactError, write_json
 from grace.prediction.predictor import Predictor
-from grace.training.config import ConfigError, RunConfig, explain_validation
-from grace.training.precision import resolve_precision
+from grace.training.config import RunConfig
+from grace.training.device import resolve_device, resolve_precision
+from grace.training.errors import ConfigError, explain_validation
 from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
-from grace.training.trainer import (
-    FitResult,
-    Progress,
-    Trainer,
-    copy_with_weights,
-    resolve_device,
-)
+from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
 __all__ = ["RunListener", "RunResult", "evaluate_run", "read_metrics", "run", "run_name"]
 

@@ -16,7 +16,7 @@ from grace.data.fleet import Fleet
 from grace.data.windows import WindowSet
 from grace.prediction.artifact import Artifact
 from grace.prediction.runtime import Runtime, make_runtime
-from grace.training.trainer import resolve_device
+from grace.training.device import resolve_device
 
 __all__ = ["Predictor", "score"]
 

@@ -17,17 +17,16 @@ from grace.data.preprocessing import PreprocessorConfig
 from grace.data.readers import canonical_name
 from grace.data.windows import WindowConfig
 from grace.models import DualTaskModel
-from grace.training.precision import Precision
+from grace.training.device import Precision
+from grace.training.errors import ConfigError, explain_validation
 from grace.training.presets import PRESETS
 
 __all__ = [
-    "ConfigError",
     "MethodConfig",
     "ModelConfig",
     "RunConfig",
     "TrainingConfig",
     "deep_merge",
-    "explain_validation",
 ]
 
 _Width = Annotated[int, Field(ge=1)]
@@ -36,10 +35,6 @@ _NO_RESULT: dict[str, Any] = {
     "preset": True,
     "training": {"log_every": True, "eval_batch_size": True, "checkpoint_every": True},
 }
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the key and the remedy."""
 
 
 class _Section(BaseModel):
@@ -282,33 +277,3 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: expected keys and values, found {type(content).__name__}")
     return content
-
-
-def explain_validation(error: ValidationError, where: object = None, *, hint: str = "") -> str:
-    """Pydantic's findings in plain lines, one per key: ``where: key = value: what is wrong``.
-
-    Args:
-        error: what pydantic raised.
-        where: the file or the part of the configuration, in front of each line.
-        hint: what to add to an unknown key, for example where the known ones are listed.
-
-    Example:
-        >>> try:
-        ...     ModelConfig(lstm_hidden=0)
-        ... except ValidationError as error:
-        ...     explain_validation(error, "model.yaml")
-        'model.yaml: lstm_hidden = 0: Input should be greater than or equal to 1'
-    """
-    lines = []
-    for item in error.errors(include_url=False):
-        key, value = ".".join(map(str, item["loc"])), item["input"]
-        if item["type"] == "extra_forbidden":
-            lines.append(f"unknown key {key!r}" + (f"; {hint}" if hint else ""))
-            continue
-        # A finding about several keys has the whole section as its value: its own words name them.
-        of_section = item["type"] == "value_error" and isinstance(value, Mapping | BaseModel)
-        shown = "" if of_section else f" = {value!r}"
-        message = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{key}{shown}: {message}" if key else message)
-    prefix = "" if where is None else f"{where}: "
-    return "\n".join(prefix + line for line in lines)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +23,10 @@ from grace.data.windows import WindowSet
 from grace.models import DualTaskModel
 from grace.training.averaging import weight_average
 from grace.training.checkpoint import load_checkpoint, save_checkpoint
-from grace.training.config import ConfigError, TrainingConfig
+from grace.training.config import TrainingConfig
+from grace.training.device import determinism, resolve_device, resolve_precision
 from grace.training.inference import predict_windows
 from grace.training.journal import Journal
-from grace.training.precision import resolve_precision
 from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
 from grace.training.schedule import LearningRate
 from grace.training.step import NonFiniteLossError, Stepper, training_step
@@ -40,7 +38,6 @@ __all__ = [
     "Progress",
     "Trainer",
     "make_optimizer",
-    "resolve_device",
     "training_step",
 ]
 
@@ -90,26 +87,6 @@ class FitResult:
     stopped_early: bool
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto`` is a GPU if there is one, else the CPU.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise RuntimeError("no such GPU")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ConfigError(
-            f"device {name!r} is not available here. Remedy: --device cpu, or auto"
-        ) from None
-    return device
-
-
 @dataclass
 class Trainer:
     """Trains a model by a method on windows.
@@ -150,7 +127,7 @@ class Trainer:
             CheckpointError: ``run_dir`` holds a checkpoint of another configuration.
         """
         device = resolve_device(self.config.device)
-        with borrowed_generators(device), _determinism(self.config.deterministic, device):
+        with borrowed_generators(device), determinism(self.config.deterministic, device):
             train = train.to(device)
             monitors = {name: windows.to(device) for name, windows in monitors.items()}
             return self._fit(train, monitors, select, device)
@@ -303,22 +280,6 @@ def make_optimizer(
     kind = torch.optim.AdamW if cfg.optimizer == "adamw" else torch.optim.Adam
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     return kind(groups, lr=cfg.lr, betas=(0.9, 0.999), weight_decay=cfg.weight_decay, fused=fused)
-
-
-@contextmanager
-def _determinism(wanted: bool, device: torch.device) -> Iterator[None]:
-    if wanted and device.type == "cuda" and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
-        raise ConfigError(
-            "training.deterministic on a GPU needs the environment variable "
-            "CUBLAS_WORKSPACE_CONFIG=:4096:8 set before grace is started"
-        )
-    before = torch.are_deterministic_algorithms_enabled()
-    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(wanted or before, warn_only=lenient and not wanted)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=lenient)
 
 
 def copy_with_weights(model: DualTaskModel, weights: Mapping[str, Tensor]) -> DualTaskModel:

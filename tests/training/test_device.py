@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from grace.training.precision import multiplies_bf16, resolve_precision
+from grace.training.device import multiplies_bf16, resolve_precision
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,44 @@
+"""What is told when a configuration cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ValidationError
+
+__all__ = ["ConfigError", "explain_validation"]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key and the remedy."""
+
+
+def explain_validation(error: ValidationError, where: object = None, *, hint: str = "") -> str:
+    """Pydantic's findings in plain lines, one per key: ``where: key = value: what is wrong``.
+
+    Args:
+        error: what pydantic raised.
+        where: the file or the part of the configuration, in front of each line.
+        hint: what to add to an unknown key, for example where the known ones are listed.
+
+    Example:
+        >>> from grace.training.config import ModelConfig
+        >>> try:
+        ...     ModelConfig(lstm_hidden=0)
+        ... except ValidationError as error:
+        ...     explain_validation(error, "model.yaml")
+        'model.yaml: lstm_hidden = 0: Input should be greater than or equal to 1'
+    """
+    lines = []
+    for item in error.errors(include_url=False):
+        key, value = ".".join(map(str, item["loc"])), item["input"]
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r}" + (f"; {hint}" if hint else ""))
+            continue
+        # A finding about several keys has the whole section as its value: its own words name them.
+        of_section = item["type"] == "value_error" and isinstance(value, Mapping | BaseModel)
+        shown = "" if of_section else f" = {value!r}"
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{key}{shown}: {message}" if key else message)
+    prefix = "" if where is None else f"{where}: "
+    return "\n".join(prefix + line for line in lines)
