@@ -54,7 +54,8 @@ def _row(folder: Path) -> dict[str, Any]:
         "validation_rmse": made["selection_rmse"]["validation"],
         "epochs": made["epochs_trained"],
         "seconds": made["seconds"],
-        **made["computed"],
+        # Runs of earlier versions did not note it.
+        **made.get("computed", {"device": None, "precision": None}),
         "threads": content["environment"]["threads"],
     }
 

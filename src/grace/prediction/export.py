@@ -37,7 +37,8 @@ from torch import Tensor, nn
 
 from grace._version import __version__
 from grace.prediction.artifact import Artifact, ArtifactError
-from grace.prediction.runtime import TorchRuntime, optional, session
+from grace.prediction.onnx_session import optional, session
+from grace.prediction.torch_runtime import TorchRuntime
 
 __all__ = ["OnnxExport", "export_onnx", "quantize_int8", "read_onnx"]
 

@@ -22,20 +22,16 @@ the windows it is scored with.
 
 from __future__ import annotations
 
-import copy
-import importlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from grace.prediction.artifact import Artifact
+from grace.prediction.export import quantize_int8, read_onnx
+from grace.prediction.onnx_session import optional, session
+from grace.prediction.torch_runtime import Array, Runtime, TorchRuntime
 
 __all__ = [
     "RUNTIMES",
@@ -44,95 +40,7 @@ __all__ = [
     "Runtime",
     "TorchRuntime",
     "make_runtime",
-    "optional",
-    "session",
 ]
-
-Array = npt.NDArray[np.float32]
-
-
-def optional(module: str, extra: str) -> Any:
-    """Import a package of an extra.
-
-    Raises:
-        ImportError: it is not installed; the message is the command that installs it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{module.partition('.')[0]} is not installed. Remedy: pip install 'grace-rul[{extra}]'"
-        ) from error
-
-
-class Runtime(ABC):
-    """Computes predictions of one trained model.
-
-    Args:
-        artifact: the trained model.
-        precision: one of ``precisions``.
-        device: where to compute.
-        threads: of one call; None means as many as PyTorch uses (``OMP_NUM_THREADS`` counts).
-        file: the model as written by ``export_onnx``, for runtimes that need one; None exports it
-            in memory, which takes seconds.
-    """
-
-    precisions: ClassVar[tuple[str, ...]]
-    device = torch.device("cpu")
-
-    @abstractmethod
-    def __init__(
-        self,
-        artifact: Artifact,
-        *,
-        precision: str,
-        device: torch.device,
-        threads: int | None,
-        file: Path | None,
-    ) -> None: ...
-
-    @abstractmethod
-    def __call__(self, x: Tensor | Array) -> tuple[Array, Array]:
-        """Normalised windows (B, T, C) float32 → RUL (B,), health probabilities (B, K).
-
-        The RUL is in the unit of the training labels.
-
-        Raises:
-            ValueError: x has other sizes than the model.
-        """
-
-
-class TorchRuntime(Runtime):
-    """The network itself, in PyTorch, on any device."""
-
-    precisions = ("fp32", "bf16")
-
-    def __init__(
-        self,
-        artifact: Artifact,
-        *,
-        precision: str = "fp32",
-        device: torch.device,
-        threads: int | None = None,
-        file: Path | None = None,
-    ) -> None:
-        self.device = device
-        self.threads = threads
-        # A copy of its own: nobody's later .train() or .to() changes predictions.
-        self.model = copy.deepcopy(artifact.model).to(device).eval()
-        if precision == "bf16":
-            # Converted once: autocast would convert all weights anew for every batch.
-            self.model.lstm.bfloat16()
-            self.model.lstm.register_forward_pre_hook(lambda _, given: (given[0].bfloat16(),))
-            self.model.lstm.register_forward_hook(lambda _, given, out: out.float())
-
-    @torch.inference_mode()
-    def __call__(self, x: Tensor | Array) -> tuple[Array, Array]:
-        """See :class:`Runtime`."""
-        with _torch_threads(self.threads):
-            rul, logits = self.model(torch.as_tensor(x).to(self.device, torch.float32))
-            probabilities = torch.softmax(logits, dim=-1)
-            return rul.cpu().numpy(), probabilities.cpu().numpy()
 
 
 class OnnxRuntime(Runtime):
@@ -149,12 +57,10 @@ class OnnxRuntime(Runtime):
         threads: int | None,
         file: Path | None,
     ) -> None:
-        from grace.prediction import export
-
         optional("onnxruntime", "export")  # before the seconds that an export takes
-        model = export.read_onnx(artifact, file)
+        model = read_onnx(artifact, file)
         if precision == "int8":
-            model = export.quantize_int8(model)
+            model = quantize_int8(model)
         self.session = session(model, threads)
         self.shape = artifact.config.windows.length, artifact.model.c_in
 
@@ -178,11 +84,9 @@ class OpenVinoRuntime(Runtime):
         threads: int | None,
         file: Path | None,
     ) -> None:
-        from grace.prediction import export
-
         openvino = optional("openvino", "export,openvino")
         core = openvino.Core()
-        model = core.read_model(export.read_onnx(artifact, file))
+        model = core.read_model(read_onnx(artifact, file))
         self._compiled = core.compile_model(
             model,
             "CPU",
@@ -252,16 +156,6 @@ def make_runtime(
     return kind(artifact, precision=precision, device=device, threads=threads, file=file)
 
 
-def session(model: bytes, threads: int | None = None) -> Any:
-    """An ONNX Runtime session of a serialised model, on the CPU."""
-    ort = optional("onnxruntime", "export")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 def _checked(x: Tensor | Array, shape: tuple[int, int]) -> Array:
     """x as a contiguous float32 array (B, T, C)."""
     if x.ndim != 3 or tuple(x.shape[1:]) != shape:
@@ -270,17 +164,3 @@ def _checked(x: Tensor | Array, shape: tuple[int, int]) -> Array:
         )
     values = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
     return np.ascontiguousarray(values, dtype=np.float32)
-
-
-@contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
-    """PyTorch's thread count is global: set it for one call, then put it back."""
-    before = torch.get_num_threads()
-    if threads is None or threads == before:
-        yield
-        return
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,0 +1,34 @@
+"""ONNX Runtime, and how the packages of an extra are asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+
+__all__ = ["optional", "session"]
+
+
+def optional(module: str, extra: str) -> Any:
+    """Import a package of an extra.
+
+    Raises:
+        ImportError: it is not installed; the message is the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{module.partition('.')[0]} is not installed. Remedy: pip install 'grace-rul[{extra}]'"
+        ) from error
+
+
+def session(model: bytes, threads: int | None = None) -> Any:
+    """An ONNX Runtime session of a serialised model, on the CPU."""
+    ort = optional("onnxruntime", "export")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
