@@ -69,9 +69,8 @@ def training_step(result: Result) -> list[str]:
         for name in found[batches[0]]:
             cells = [name, precision]
             for row in (found[b].get(name) for b in batches):
-                known = row is not None
-                cells.append(f"{row['× form (a) fp32']:.2f}" if row and known else "–")
-                cells.append(f"{row['× plain']:.2f}" if row and known else "–")
+                cells.append(f"{row['× form (a) fp32']:.2f}" if row else "–")
+                cells.append(f"{row['× plain']:.2f}" if row else "–")
             lines.append(cells)
     heads = ["step", "precision"]
     for batch in batches:
@@ -186,7 +185,7 @@ def parallel_runs(result: Result) -> list[str]:
         [r["way"], f"{r['relative time']:.2f}", f"{r['hours for the grid']:.1f}"]
         for r in result["rows"]
     ]
-    heads = [result["what"], "relative time", f"hours for {result['grid runs']} whole runs"]
+    heads = [result["what"], "relative time", f"hours for {result['grid runs']} runs"]
     return [*markdown(heads, lines), "", where(result)]
 
 
@@ -229,10 +228,11 @@ def draw_weights(result: Result, path: Path) -> None:
     for column, dataset in enumerate(datasets):
         for row, (suffix, floor) in enumerate(floors.items()):
             axis = axes[row][column]
+            low = next(filter(None, floors))  # the suffix of the forms with the low floor
             of_floor = {
-                name.removesuffix(suffix): seeds
+                name.removesuffix(low): seeds
                 for name, seeds in result["trajectories"][dataset].items()
-                if name.endswith(max(floors)) == bool(suffix)
+                if name.endswith(low) == bool(suffix)
             }
             for colour, (name, seeds) in zip(colours, of_floor.items(), strict=False):
                 for i, points in enumerate(seeds.values()):

@@ -23,6 +23,9 @@ from harness import machine_facts, print_facts, print_table, write_json
 from rich.console import Console
 from scipy import stats
 
+from grace.core.methods import build_method
+from grace.data.readers import canonical_name
+from grace.evaluation import PairedTest
 from grace.experiments import SEEDS, compare_methods, grid, means_over_seeds, runs_table
 from grace.report.progress import GridProgress
 from grace.training import RunConfig
@@ -94,26 +97,27 @@ def run_folder(dataset: str, variant: str, seed: int) -> str:
 
 
 def figures(study: str, table: pl.DataFrame) -> list[Row]:
-    """One row per data set and variant: means over seeds, and the paired difference of RMSE."""
+    """One row per data set, variant and metric: means over seeds, and the paired difference."""
     rows: list[Row] = []
     for reference in STUDIES[study]["references"]:
-        low = reference.endswith(LOW)
-        part = table.filter(pl.col("variant").str.ends_with(LOW) == low)
+        part = table.filter(pl.col("variant").str.ends_with(LOW) == reference.endswith(LOW))
+        means = means_over_seeds(part, by="variant")
         for metric, name in (("rmse_capped", "test RMSE"), ("validation_rmse", "validation RMSE")):
-            tests = compare_methods(part, metric=metric, reference=reference, by="variant")
-            for row in means_over_seeds(part, by="variant").iter_rows(named=True):
-                test = next((t for t in tests[row["dataset"]] if t.a == row["variant"]), None)
-                values = part.filter(
-                    (pl.col("dataset") == row["dataset"]) & (pl.col("variant") == row["variant"])
-                )[metric].to_list()
+            tests = {
+                (group.dataset, test.a): test
+                for group in compare_methods(part, metric=metric, reference=reference, by="variant")
+                for test in group.tests
+            }
+            for row in means.iter_rows(named=True):
+                test = tests.get((row["dataset"], row["variant"]))
                 rows.append(
                     {
                         "dataset": row["dataset"],
                         "variant": row["variant"],
                         "seeds": row["seeds"],
                         "metric": name,
-                        "mean": statistics.mean(values),
-                        "std": statistics.stdev(values),
+                        "mean": row[f"{metric}_mean"],
+                        "std": row[f"{metric}_std"],
                         "difference": None if test is None else test.mean_difference,
                         "half width": None if test is None else half_width(test),
                         "NASA": row["nasa_capped_mean"],
@@ -123,7 +127,7 @@ def figures(study: str, table: pl.DataFrame) -> list[Row]:
     return rows
 
 
-def half_width(test: Any) -> float:
+def half_width(test: PairedTest) -> float:
     """Half of the 95 % interval of the mean paired difference (Student's t)."""
     return float(stats.t.ppf(0.975, test.n - 1) * test.std_difference / test.n**0.5)
 
@@ -178,11 +182,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", type=json.loads, default={}, help="values over all, as JSON")
     args = parser.parse_args(argv)
 
-    datasets, seeds = args.dataset or ["FD001"], SEEDS[: args.seeds]
+    if not 2 <= args.seeds <= len(SEEDS):
+        parser.error(f"--seeds {args.seeds}: a paired difference needs 2 to {len(SEEDS)}")
+    datasets = [canonical_name(name) for name in args.dataset or ["FD001"]]
+    seeds = SEEDS[: args.seeds]
     configs = configurations(args.study, datasets, seeds, args.set)
     out = args.out / args.study
     with GridProgress(Console(), list(configs)) as progress:
-        result = grid(configs, out, parallel_runs=args.parallel_runs, tell=progress.tell)
+        result = grid(configs, out, parallel_runs=args.parallel_runs, on_event=progress.on_event)
     if result.failed:
         raise SystemExit("\n".join(f"{e.name}: {e.text}\n{e.trace}" for e in result.failed))
     of_run = {
@@ -204,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             name=f"fidelity {args.study}",
             rows=rows,
             weights=gaps,
-            floors={"": 0.05, LOW: LOW_FLOOR},
+            floors={"": build_method("grace").outer.init_options()["min_weight"], LOW: LOW_FLOOR},
             trajectories=paths,
         )
 

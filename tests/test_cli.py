@@ -261,6 +261,10 @@ def test_a_grid_compares_methods_and_keeps_what_is_done(tiny: Path, tmp_path: Pa
     assert f"{mean:.2f} ±" in first.output
     assert (out / "sim-grace-fast-seed2" / "artifact.json").exists()
 
+    # The first method is the reference however it is spelt.
+    shouted = grace("grid", *options, "--method", "AMNL", "--method", "grace")
+    assert "minus that of amnl" in shouted.output
+
     # One more method: the others are not trained again; an unusable folder is told at the end.
     (out / "sim-dwa-fast-seed1" / "telemetry.jsonl").mkdir(parents=True)
     again = grace("grid", *options, *methods, "--method", "dwa")
@@ -268,6 +272,24 @@ def test_a_grid_compares_methods_and_keeps_what_is_done(tiny: Path, tmp_path: Pa
     assert again.output.count("already finished") == 4
     assert "failed: sim-dwa-fast-seed1" in again.stderr
     assert pl.read_csv(out / "runs.csv").height == 5
+    grace("grid", *options[:4], "--seed", 1, "--out", out, "--method", "amnl")
+    assert pl.read_csv(out / "runs.csv").height == 5  # every finished run of the folder
+
+
+def test_a_grid_takes_method_and_seed_of_the_configuration(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grid"
+    file = tmp_path / "mine.yaml"
+    file.write_text(tiny.read_text() + "method: {name: gaba}\nseed: 7\n", encoding="utf-8")
+    done = grace("grid", "--preset", "fast", "--config", file, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert [p.name for p in out.iterdir() if p.is_dir()] == ["sim-gaba-fast-seed7"]
+
+
+def test_a_grid_in_a_file_s_place_says_so(tiny: Path, tmp_path: Path) -> None:
+    done = grace("grid", "--preset", "fast", "--config", tiny, "--out", tiny)
+    assert done.exit_code == 2
+    assert str(tiny) in done.stderr
+    assert "Remedy" in done.stderr
 
 
 def test_a_grid_refuses_what_cannot_be_run(tmp_path: Path) -> None:

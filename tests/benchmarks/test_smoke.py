@@ -76,6 +76,67 @@ def test_three_ways_of_feeding_give_the_same_windows(load: object) -> None:
         assert torch.equal(windows.gather(torch.tensor([i]))[0], window)
 
 
+@pytest.mark.slow
+def test_prediction_runs(load: object, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    file = tmp_path / "prediction.json"
+    assert load("prediction").main(["--quick", "--json", str(file)]) == 0  # type: ignore[operator]
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert {"torch", "onnxruntime"} <= {r["runtime"] for r in rows}
+    assert all(r["windows/s"] > 0 for r in rows)
+    table = load("document").prediction(json.loads(file.read_text()))  # type: ignore[operator]
+    assert any(line.startswith("| onnxruntime | int8 |") for line in table)
+
+
+@pytest.mark.slow
+def test_runs_at_once_are_timed_against_runs_in_a_row(load: object, tmp_path: Path) -> None:
+    file = tmp_path / "parallel.json"
+    arguments = ["--quick", "--parallel", "1", "2", "--json", str(file)]
+    load("parallel_runs").main(arguments)  # type: ignore[operator]
+    one, two = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert one["relative time"] == 1.0
+    assert two["s"] > 0
+
+
+@pytest.mark.slow
+def test_fidelity_goes_on_where_it_stopped(
+    load: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where λ is still in its warm-up, every form of GABA is the same training."""
+    over = {
+        "dataset_options": {"n_train": 14, "n_test": 8, "n_conditions": 1},
+        "training": {"epochs": 1, "steps_per_epoch": 6},
+    }
+    file = tmp_path / "gaba.json"
+    arguments = ["gaba", "--dataset", "sim", "--seeds", "2", "--parallel-runs", "2"]
+    arguments += ["--out", str(tmp_path / "runs"), "--set", json.dumps(over), "--json", str(file)]
+    load("fidelity").main(arguments)  # type: ignore[operator]
+    first = json.loads(file.read_text(encoding="utf-8"))
+    balanced = [r for r in first["rows"] if r["variant"] != "fixed 0.0477"]
+    assert {r["difference"] for r in balanced} <= {0.0, None}
+    assert {w["last λ"] for w in first["weights"]} == {0.5}
+
+    capsys.readouterr()
+    load("fidelity").main(arguments)  # type: ignore[operator]
+    assert capsys.readouterr().out.count("already finished") == 14
+    again = json.loads(file.read_text(encoding="utf-8"))
+    assert again["rows"] == first["rows"]
+    document: ModuleType = load("document")  # type: ignore[operator]
+    assert len(document.fidelity(again)) == 2 + 7
+    document.draw_weights(again, tmp_path / "lambda.svg")
+    assert (tmp_path / "lambda.svg").stat().st_size > 1000
+
+
+def test_no_figure_of_the_guide_was_typed(load: object) -> None:
+    document: ModuleType = load("document")  # type: ignore[operator]
+    guide = document.GUIDE.read_text(encoding="utf-8")
+    made = document.sections()
+    assert set(made) == set(document.SECTIONS)
+    for name, lines in made.items():
+        text = "\n".join(lines)
+        assert f"<!-- {name}: begin -->\n{text}\n<!-- {name}: end -->" in guide, name
+
+
 class TestFloor:
     """The operations counted from shapes against torch's own counter and the parameters."""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,9 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from rich.console import Console
 
+from grace.data.errors import DataError
 from grace.experiments import (
     SEEDS,
     Event,
@@ -23,8 +29,11 @@ from grace.experiments import (
     means_over_seeds,
     run,
     runs_table,
+    workers,
+    write_runs,
 )
-from grace.prediction.artifact import Artifact
+from grace.prediction.artifact import Artifact, ArtifactError
+from grace.report.grid import render_grid
 from grace.training.config import RunConfig
 from grace.training.errors import ConfigError
 
@@ -82,7 +91,9 @@ def test_runs_at_once_give_the_bits_of_runs_alone(
     plain: dict[str, RunConfig], tmp_path: Path, one_thread: None
 ) -> None:
     told: list[Event] = []
-    result = grid(plain, tmp_path / "grid", parallel_runs=2, threads_per_run=1, tell=told.append)
+    result = grid(
+        plain, tmp_path / "grid", parallel_runs=2, threads_per_run=1, on_event=told.append
+    )
     assert not result.failed, result.failed
     assert [e.kind for e in result.outcomes.values()] == ["finished"] * 4
     for name, config in plain.items():
@@ -116,29 +127,74 @@ def test_a_run_that_fails_does_not_stop_the_others(
     plain: dict[str, RunConfig], tmp_path: Path
 ) -> None:
     names = list(plain)
-    run(plain[names[2]], tmp_path / names[1])  # a finished run of another configuration
+    (tmp_path / names[1]).mkdir()
+    (tmp_path / names[1] / "checkpoint.pt").write_text("no checkpoint")
     result = grid(plain, tmp_path, parallel_runs=2, threads_per_run=1)
     assert [e.name for e in result.failed] == [names[1]]
-    assert "another configuration" in result.failed[0].text
+    assert "Remedy: delete it" in result.failed[0].text
     assert result.failed[0].trace == ""
     assert {f.name for f in result.folders()} == {*names} - {names[1]}
     assert runs_table(result.folders()).height == 3
+    assert pl.read_csv(write_runs(tmp_path)).height == 3
 
 
-def test_an_error_nobody_expected_comes_with_its_traceback(
+def test_what_every_run_would_fail_of_is_found_before_any(
+    plain: dict[str, RunConfig], tmp_path: Path
+) -> None:
+    name, config = next(iter(plain.items()))
+    run(config, tmp_path / name)
+    other = config.model_copy(update={"validation_fraction": 0.4})
+    with pytest.raises(ArtifactError, match="another configuration"):
+        grid({name: other}, tmp_path)
+    with pytest.raises(ConfigError, match="n_trian"):
+        grid({"a": config.model_copy(update={"dataset_options": {"n_trian": 1}})}, tmp_path)
+    real = config.model_copy(update={"dataset": "FD001", "dataset_options": {}})
+    with pytest.raises(DataError):
+        grid({"a": real}, tmp_path, data_root=tmp_path / "nowhere")
+    assert multiprocessing.active_children() == []
+
+
+def test_errors_a_user_can_mend_come_without_a_traceback(
     plain: dict[str, RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    here, there = multiprocessing.Pipe()
+    name, config = next(iter(plain.items()))
+    task = workers.Task(name, config.to_yaml(), tmp_path / name)
+    told = {}
+    for error in (ZeroDivisionError("a bug"), OSError(28, "No space left", "disk"), KeyError()):
+
+        def fail(*args: Any, error: Exception = error, **options: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(workers, "run", fail)
+        told[type(error)] = workers._do(task, None, there)
+    assert {event.kind for event in told.values()} == {"failed"}
+    assert told[ZeroDivisionError].text == "a bug"
+    assert "ZeroDivisionError: a bug" in told[ZeroDivisionError].trace
+    assert told[OSError].trace == ""
+    assert "disk: No space left. Remedy" in told[OSError].text
+    assert told[KeyError].text == "KeyError"
+    assert here.recv().kind == "stage"
+
+
+def test_what_a_worker_takes_over_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
-    name, config = next(iter(plain.items()))
-    (tmp_path / name / "history.jsonl").mkdir(parents=True)  # nobody puts a folder there
-    result = grid({name: config}, tmp_path, threads_per_run=1)
-    assert "history.jsonl" in result.failed[0].text
-    assert "Traceback" in result.failed[0].trace
-    assert multiprocessing.active_children() == []
-    # The limits that a worker is started under are not left behind.
+    before = signal.getsignal(signal.SIGINT)
+    with workers._inherited(3):
+        assert os.environ["OMP_NUM_THREADS"] == os.environ["POLARS_MAX_THREADS"] == "3"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "POLARS_MAX_THREADS" not in os.environ
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(3, "exit code 3"), (-9, "SIGKILL (out of memory?"), (-15, "SIGTERM"), (-40, "signal 40")],
+)
+def test_how_a_process_ended_in_words(code: int, words: str) -> None:
+    assert words in workers._exit_message(code)
 
 
 def test_a_killed_process_is_told_and_its_run_goes_on_later(
@@ -153,10 +209,9 @@ def test_a_killed_process_is_told_and_its_run_goes_on_later(
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)
 
-    result = grid(plain, tmp_path, parallel_runs=1, tell=tell)
+    result = grid(plain, tmp_path, parallel_runs=1, on_event=tell)
     assert [e.name for e in result.failed] == killed
     assert "SIGKILL" in result.failed[0].text
-    assert "same command again" in result.failed[0].text
     again = grid(plain, tmp_path, parallel_runs=1)
     kinds = {name: e.kind for name, e in again.outcomes.items()}
     assert kinds.pop(killed[0]) == "finished"
@@ -171,20 +226,45 @@ def test_an_interrupt_leaves_no_process_and_the_grid_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        grid(plain, tmp_path, parallel_runs=2, threads_per_run=1, tell=tell)
+        grid(plain, tmp_path, parallel_runs=2, threads_per_run=1, on_event=tell)
     assert multiprocessing.active_children() == []
     again = grid(plain, tmp_path, parallel_runs=2, threads_per_run=1)
     assert not again.failed
     assert "already finished" in {e.kind for e in again.outcomes.values()}
 
 
+def test_workers_do_not_outlive_a_killed_parent(tiny: Tiny, tmp_path: Path) -> None:
+    long = without_options(tiny(training={"epochs": 5000})).to_yaml()
+    (tmp_path / "long.yaml").write_text(long, encoding="utf-8")
+    command = [sys.executable, "-m", "grace.cli", "grid", "--config", "long.yaml"]
+    command += ["--method", "amnl", "--seed", "1", "--out", "grid"]
+    parent = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    log = tmp_path / "grid" / "sim-amnl-paper-seed1" / "history.jsonl"
+    wait_for(lambda: log.exists() and log.stat().st_size > 0)
+    parent.kill()
+    parent.wait()
+    time.sleep(1.0)
+    size = log.stat().st_size
+    time.sleep(1.0)
+    assert log.stat().st_size == size  # nobody trains on
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 FIGURES = ("rmse_raw", "nasa_capped", "nasa_raw", "health_accuracy", "health_f1")
 
 
-def rows(dataset: str, method: str, values: dict[int, float]) -> list[dict[str, Any]]:
+def rows(dataset: str, method: str, values: dict[int, float], **over: Any) -> list[dict[str, Any]]:
+    same = {"dataset": dataset, "method": method, "preset": "fast", "mark": ""}
+    made_with = {"device": "cpu", "precision": "fp32", "threads": 1}
     return [
-        {"dataset": dataset, "method": method, "mark": "", "seed": seed, "rmse_capped": value}
-        | dict.fromkeys(FIGURES, 1.0)
+        {**same, "seed": seed, "rmse_capped": value, **dict.fromkeys(FIGURES, 1.0), **made_with}
+        | over
         for seed, value in values.items()
     ]
 
@@ -203,18 +283,72 @@ def test_means_and_paired_differences_by_hand() -> None:
     assert first["rmse_capped_std"] == pytest.approx(2.0)
     assert means.row(2, named=True)["rmse_capped_std"] is None
 
-    tests = compare_methods(table, reference="a")
-    assert list(tests) == ["FD001"]  # one seed says nothing
-    (test,) = tests["FD001"]
-    assert (test.a, test.b, test.n) == ("b", "a", 3)
+    one, two = compare_methods(table, reference="a")
+    (test,) = one.tests
+    assert (one.dataset, test.a, test.b, test.n) == ("FD001", "b", "a", 3)
     assert test.mean_difference == pytest.approx((-0.5 - 0.5 - 1.0) / 3)
+    assert two.tests == []
+    assert "1 seed(s) in common" in two.missing["b"]
 
 
-def test_only_seeds_that_all_methods_have_are_compared() -> None:
+def test_every_method_is_paired_over_the_seeds_it_shares_with_the_reference() -> None:
+    a, b = {1: 10.0, 2: 12.0, 3: 15.0, 4: 11.0}, {1: 11.0, 2: 14.0, 3: 16.5, 4: 11.5}
+    c = {2: 13.0, 4: 15.0}
     table = pl.DataFrame(
-        rows("FD001", "a", {1: 10.0, 2: 12.0, 3: 99.0}) + rows("FD001", "b", {1: 11.0, 2: 14.0})
+        rows("FD001", "a", a) + rows("FD001", "b", b) + rows("FD001", "c", c)
+        + rows("FD001", "d", {4: 1.0})
+    )  # fmt: skip
+    (comparison,) = compare_methods(table, reference="a")
+    by_name = {t.a: t for t in comparison.tests}
+    assert {n: t.n for n, t in by_name.items()} == {"b": 4, "c": 2}
+    assert by_name["c"].mean_difference == pytest.approx(2.5)
+    assert list(comparison.missing) == ["d"]
+    # Holm over the two tests: the smaller p is doubled.
+    small, large = sorted(comparison.tests, key=lambda t: t.p_t)
+    assert small.p_t_holm == pytest.approx(2 * small.p_t)
+    assert large.p_t_holm == pytest.approx(max(large.p_t, small.p_t_holm))
+
+    (without,) = compare_methods(table.filter(pl.col("method") != "a"), reference="a")
+    assert without.tests == []
+    assert "no finished run" in without.missing["a"]
+
+
+def test_what_was_made_under_other_rules_is_never_pooled() -> None:
+    table = pl.DataFrame(
+        rows("FD001", "a", {1: 10.0, 2: 12.0})
+        + rows("FD001", "b", {1: 11.0, 2: 12.0})
+        + rows("FD001", "a", {1: 8.0, 2: 9.0}, mark="test-selected, optimistic")
+        + rows("FD001", "a", {1: 1.0, 2: 2.0}, preset="paper")
     )
-    (test,) = compare_methods(table, reference="a")["FD001"]
-    assert test.n == 2
-    assert test.mean_difference == pytest.approx(1.5)
-    assert compare_methods(table, reference="c") == {}
+    assert means_over_seeds(table)["seeds"].to_list() == [2, 2, 2, 2]
+    groups = compare_methods(table, reference="a")
+    assert [(g.preset, g.mark != "", len(g.tests)) for g in groups] == [
+        ("fast", False, 1), ("fast", True, 0), ("paper", False, 0),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="several runs with seed 1"):
+        compare_methods(pl.concat([table, table.head(1)]), reference="a")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_table_keeps_names_and_whole_figures_at_any_width(width: int) -> None:
+    name = "weighted_mse+fixed:0.0477"
+    table = pl.DataFrame(
+        rows("FD001", "amnl", {1: 10.0, 2: 12.0}, nasa_capped=2.5e6, mark="test-selected")
+        + rows("FD001", name, {1: 11.0, 2: 12.25}, nasa_capped=3e4, mark="test-selected")
+    )
+    table = table.with_columns(rmse_capped_validation_selected=pl.lit(12.5))
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(render_grid(table, reference="amnl"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert "amnl" in text
+    assert name[:16] in text
+    assert "11.62 ± 0.88" in text
+    assert "+0.62 ± 0.53" in text
+    titles = [line for line in text.splitlines() if "[test-selected]" in line]
+    assert len(titles) == 2 or width < 80  # figures and differences, both marked
+    if width == 200:
+        assert "12.50 ± 0.00" in text  # the honest figure beside the test-selected one
+        assert "Left out" not in text
+    if width == 40:
+        assert "Left out in this width" in text

@@ -14,6 +14,7 @@ import pytest
 
 from grace.data import DataError, Dataset, Fleet
 from grace.data.preprocessing import Preprocessor
+from grace.experiments.folder import sole_user
 from grace.experiments.run import RunListener, evaluate_run, read_metrics, run, run_name
 from grace.prediction import Artifact, ArtifactError, Predictor
 from grace.training.checkpoint import CheckpointError
@@ -287,3 +288,14 @@ def test_a_running_unit_in_training_is_learned_from(tiny: Tiny, tmp_path: Path) 
     options = {**tiny().dataset_options, "censored_fraction": 0.4, "n_train": 8}
     result = run(tiny(dataset_options=options, training={"epochs": 1}), tmp_path)
     assert np.isfinite(result.evaluation.rmse)
+
+
+def test_two_processes_cannot_train_in_one_folder(tiny: Tiny, tmp_path: Path) -> None:
+    with sole_user(tmp_path / "run"):
+        with pytest.raises(ArtifactError, match="another process is training here"):
+            run(tiny(), tmp_path / "run")
+        with pytest.raises(ArtifactError, match="another process"):
+            run(tiny(), tmp_path / "run", overwrite=True)
+    assert not run(tiny(), tmp_path / "run").resumed_complete
+    with sole_user(tmp_path / "run"):  # a finished run can be read meanwhile
+        assert run(tiny(), tmp_path / "run").resumed_complete

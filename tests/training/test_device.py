@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,20 @@ def test_a_trainer_follows_the_choice(monkeypatch: pytest.MonkeyPatch, small: An
     assert used[-1] is False
 
 
+def test_a_resumed_run_goes_on_in_the_precision_it_began_with(
+    monkeypatch: pytest.MonkeyPatch, small: Any, tmp_path: Path
+) -> None:
+    def fit(epochs: int, has: dict[str, bool]) -> Any:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+        trainer = small.trainer(
+            "amnl", epochs=epochs, precision="auto", run_dir=tmp_path, fingerprint="f"
+        )
+        return trainer.fit(small.train, {"validation": small.held_out}, select="validation")
+
+    assert fit(1, {"avx512_bf16": True}).precision == "bf16"
+    assert fit(2, {}).precision == "bf16"
+
+
 @pytest.mark.slow
 def test_bf16_ends_where_fp32_does(small: Any) -> None:
     """Over seeds, the best validation RMSE in bf16 is that of fp32 within the noise of seeds."""
@@ -88,5 +103,6 @@ def test_bf16_ends_where_fp32_does(small: Any) -> None:
     assert rmse["fp32"].mean() < 0.8 * constant  # there is something to lose
     difference = rmse["bf16"] - rmse["fp32"]
     assert difference.abs().max() > 0  # it is another arithmetic
-    noise = difference.std() / len(difference) ** 0.5
-    assert difference.mean().abs() <= max(3 * noise, 0.1 * rmse["fp32"].std()), difference
+    # Bounds that do not grow with the damage: none for the worse, all within the spread of seeds.
+    assert difference.abs().max() <= 0.25 * rmse["fp32"].mean(), difference
+    assert difference.mean().abs() <= rmse["fp32"].std(), difference

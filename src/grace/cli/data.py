@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from grace.cli.shared import DataRoot, out, plain_errors, say
@@ -28,7 +29,7 @@ def data_list(data_root: DataRoot = None) -> None:
                 str(info.n_conditions),
                 ", ".join(info.fault_modes),
                 info.description,
-                info.found or "not here; `grace data download`",
+                escape(info.found) if info.found else "not here; `grace data download`",
             )
         out.print(table)
 

@@ -35,12 +35,14 @@ def grid(
         typer.Option(
             help="May be repeated: a name of `grace methods`, fixed:<w>, <inner>+<outer>. The "
             "others are compared with the first.",
-            show_default="baseline, grace",
+            show_default="that of --config, else baseline, grace",
         ),
     ] = None,
     seed: Annotated[
         list[int] | None,
-        typer.Option(help="May be repeated.", show_default="42, 123, 456, 789, 1024"),
+        typer.Option(
+            help="May be repeated.", show_default="that of --config, else 42, 123, 456, 789, 1024"
+        ),
     ] = None,
     parallel_runs: Annotated[
         int, typer.Option(help="Runs at a time; on a GPU they share the card.", min=1)
@@ -76,15 +78,20 @@ def grid(
         base = load_config(
             preset, config, set_, select_on=select_on, training=training_options(epochs, device)
         )
-        from grace.experiments import SEEDS, grid_configs, runs_table
+        from grace.experiments import SEEDS, grid_configs, runs_table, write_runs
         from grace.experiments import grid as run_grid
         from grace.report.grid import render_grid
         from grace.report.progress import GridProgress
 
-        names = method or ["baseline", "grace"]
+        given = base.model_fields_set  # by --config or --set
+        methods = [base.method.name] if "method" in given else ["baseline", "grace"]
         configs = grid_configs(
-            base, datasets=dataset or [base.dataset], methods=names, seeds=seed or SEEDS
+            base,
+            datasets=dataset or [base.dataset],
+            methods=method or methods,
+            seeds=seed or ([base.seed] if "seed" in given else SEEDS),
         )
+        reference = next(iter(configs.values())).method.name
         with GridProgress(out, list(configs)) as progress:
             result = run_grid(
                 configs,
@@ -92,17 +99,15 @@ def grid(
                 parallel_runs=parallel_runs,
                 threads_per_run=threads_per_run,
                 data_root=data_root,
-                tell=progress.tell,
+                on_event=progress.on_event,
             )
-        table = runs_table(result.folders())
-        if table.height:
-            table.write_csv(output / "runs.csv")
-            out.print(render_grid(table, reference=names[0]))
-            say(f"a row per run: {output / 'runs.csv'}")
-    errors = Console(stderr=True)
+        if result.folders():
+            out.print(render_grid(runs_table(result.folders()), reference=reference))
+        say(f"a row per finished run of this folder: {write_runs(output)}")
     for event in result.failed:
-        errors.print(f"[bold red]failed:[/bold red] {escape(event.name)}: {escape(event.text)}")
-        if event.trace:
-            errors.print(escape(event.trace), soft_wrap=True)
+        Console(stderr=True).print(
+            f"[bold red]failed:[/bold red] {escape(event.name)}: {escape(event.text)}",
+            soft_wrap=True,
+        )
     if result.failed:
         raise typer.Exit(1)

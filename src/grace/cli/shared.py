@@ -59,28 +59,18 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda …", show_def
 @contextmanager
 def plain_errors(interrupted: str = "") -> Iterator[None]:
     """Turn the errors a user can mend into one line and exit code 2; keep bugs' tracebacks."""
-    from grace.data import DataError
-    from grace.prediction import ArtifactError
-    from grace.training import ConfigError
-    from grace.training.checkpoint import CheckpointError
-    from grace.training.step import NonFiniteLossError
-
-    known = (DataError, ArtifactError, ConfigError, CheckpointError, NonFiniteLossError)
     try:
         yield
-    except known as error:
-        stop(str(error))
-    except ImportError as error:
-        if "grace-rul[" not in str(error):  # not a missing extra: a broken installation
-            raise
-        stop(str(error))
-    except OSError as error:
-        if error.filename is None:
-            raise
-        stop(f"{error.filename}: {error.strerror}. Remedy: name a place you can read and write.")
     except KeyboardInterrupt:
         Console(stderr=True).print(f"[yellow]interrupted.[/yellow] {interrupted}")
         raise typer.Exit(130) from None
+    except Exception as error:
+        from grace.experiments.failure import explain
+
+        problem = explain(error)
+        if problem is None:
+            raise
+        stop(problem)
 
 
 def stop(problem: str) -> NoReturn:

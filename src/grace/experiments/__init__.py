@@ -9,11 +9,18 @@ from grace.experiments.run import (
     run,
     run_name,
 )
-from grace.experiments.table import compare_methods, means_over_seeds, runs_table
+from grace.experiments.table import (
+    Comparison,
+    compare_methods,
+    means_over_seeds,
+    runs_table,
+    write_runs,
+)
 from grace.experiments.workers import Event
 
 __all__ = [
     "SEEDS",
+    "Comparison",
     "Event",
     "GridResult",
     "RunListener",
@@ -27,4 +34,5 @@ __all__ = [
     "run",
     "run_name",
     "runs_table",
+    "write_runs",
 ]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from grace.evaluation import Evaluation
 from grace.prediction.artifact import ArtifactError, read_artifact_json
 
-__all__ = ["RunResult", "clear", "finished", "metrics", "read_metrics"]
+__all__ = ["RunResult", "clear", "finished", "metrics", "read_metrics", "sole_user"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,27 @@ _FILES = (
 )
 
 
+_LOCK = ".lock"
+
+
+@contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder meanwhile; a dead one keeps nobody out.
+
+    Raises:
+        ArtifactError: another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise ArtifactError(
+            f"{folder}: another process is training here. Remedy: wait for it, end it, or choose "
+            "another output folder."
+        ) from None
+
+
 def clear(folder: Path) -> None:
     """Delete the files of a run, and nothing else.
 
@@ -49,7 +74,7 @@ def clear(folder: Path) -> None:
     if not folder.exists():
         return
     mine = [folder / name for name in _FILES if (folder / name).exists()]
-    if not mine and any(folder.iterdir()):
+    if not mine and any(path.name != _LOCK for path in folder.iterdir()):
         raise ArtifactError(
             f"{folder}: holds no run, so nothing is deleted. Remedy: another --out."
         )
@@ -69,7 +94,7 @@ def finished(folder: Path, fingerprint: str) -> RunResult | None:
     if content["provenance"].get("fingerprint") != fingerprint:
         raise ArtifactError(
             f"{folder}: holds a finished run of another configuration, data or version. Remedy: "
-            "choose another output folder, or --force to overwrite it."
+            "choose another output folder, or delete this one (`grace train --force` does)."
         )
     evaluation, honest = read_metrics(folder)
     return RunResult(folder, evaluation, honest, resumed_complete=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
-from grace.experiments.run import run_name
-from grace.experiments.workers import Event, Task, work_off
+from grace.experiments.run import load_data, run_name
+from grace.experiments.workers import Event, Task, run_tasks
+from grace.prediction.artifact import ArtifactError, read_artifact_json
 from grace.training.config import RunConfig, deep_merge
 from grace.training.errors import ConfigError
 
@@ -21,7 +24,7 @@ SEEDS = (42, 123, 456, 789, 1024)
 
 @dataclass(frozen=True)
 class GridResult:
-    """How each run of a grid ended: ``finished``, ``already finished`` or ``failed``, by name."""
+    """How each run of a grid ended: the last event of each, by name."""
 
     folder: Path
     outcomes: Mapping[str, Event]
@@ -71,7 +74,7 @@ def grid(
     parallel_runs: int = 1,
     threads_per_run: int | None = None,
     data_root: str | Path | None = None,
-    tell: Callable[[Event], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
 ) -> GridResult:
     """Do all runs, each in a folder of its own below ``folder``; finished ones are not repeated.
 
@@ -86,13 +89,17 @@ def grid(
         parallel_runs: how many at a time, each in a process of its own.
         threads_per_run: threads of each; None shares out those that are available.
         data_root: where the data is; None searches the usual places.
-        tell: told of everything that happens.
+        on_event: called with everything that happens.
 
     Raises:
-        ConfigError: there is nothing to run, or a number is below 1.
+        ConfigError: there is nothing to run, a number is below 1, or an option of a dataset does
+            not exist.
+        DataError: a dataset cannot be read.
+        ArtifactError: a folder holds a finished run of another configuration.
 
-    A run that fails does not stop the others. A script that calls this must guard its own start
-    with ``if __name__ == "__main__":``, as everything that starts processes.
+    All of this is found before anything is trained. A run that fails does not stop the others.
+    A script that calls this must guard its own start with ``if __name__ == "__main__":``, as
+    everything that starts processes.
     """
     if not configs:
         raise ConfigError("a grid needs at least one dataset, one method and one seed")
@@ -102,19 +109,44 @@ def grid(
         )
     folder = Path(folder)
     parallel = min(parallel_runs, len(configs))
+    _check(configs, folder, data_root)
     outcomes: dict[str, Event] = {}
 
     def note(event: Event) -> None:
-        if event.kind in ("finished", "already finished", "failed"):
+        if event.ended:
             outcomes[event.name] = event
-        if tell is not None:
-            tell(event)
+        if on_event is not None:
+            on_event(event)
 
-    work_off(
+    run_tasks(
         [Task(name, config.to_yaml(), folder / name) for name, config in configs.items()],
         parallel=parallel,
         threads=threads_per_run or max(1, torch.get_num_threads() // parallel),
         data_root=None if data_root is None else Path(data_root),
-        tell=note,
+        on_event=note,
     )
     return GridResult(folder, {name: outcomes[name] for name in configs})
+
+
+def _check(configs: Mapping[str, RunConfig], folder: Path, data_root: str | Path | None) -> None:
+    """Find out before hours of training what would make every run fail after them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, config in configs.items():
+        if not (folder / name / "artifact.json").exists():
+            continue
+        stored = read_artifact_json(folder / name)["config"]
+        try:
+            same = RunConfig.model_validate(stored).fingerprint() == config.fingerprint()
+        except ValidationError:  # of a version with other keys
+            same = False
+        if not same:
+            raise ArtifactError(
+                f"{folder / name}: holds a finished run of another configuration. Remedy: choose "
+                "another output folder, or delete this one."
+            )
+    read: set[str] = set()
+    for config in configs.values():
+        key = json.dumps([config.dataset, config.dataset_options], default=str, sort_keys=True)
+        if key not in read:
+            read.add(key)
+            load_data(config, data_root)

@@ -23,18 +23,32 @@ from grace.data.readers import load_dataset
 from grace.data.splits import UnitSplit, split_units
 from grace.data.windows import WindowSet
 from grace.evaluation import Evaluation
-from grace.experiments.folder import RunResult, clear, finished, metrics, read_metrics
+from grace.experiments.folder import (
+    RunResult,
+    clear,
+    finished,
+    metrics,
+    read_metrics,
+    sole_user,
+)
 from grace.experiments.judge import baseline_predictions, differences, judge_predictions
 from grace.models import DualTaskModel
 from grace.prediction.artifact import Artifact, ArtifactError, write_json
 from grace.prediction.predictor import Predictor
 from grace.training.config import RunConfig
-from grace.training.device import resolve_device, resolve_precision
 from grace.training.errors import ConfigError, explain_validation
 from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
 from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
-__all__ = ["RunListener", "RunResult", "evaluate_run", "read_metrics", "run", "run_name"]
+__all__ = [
+    "RunListener",
+    "RunResult",
+    "evaluate_run",
+    "load_data",
+    "read_metrics",
+    "run",
+    "run_name",
+]
 
 
 @dataclass
@@ -81,13 +95,13 @@ def run(
         DataError: the data cannot be used.
         ConfigError: the device, or an option of the dataset, does not exist.
         CheckpointError: the folder holds an unfinished run of another configuration or data.
-        ArtifactError: the folder holds a finished run of another configuration or data.
+        ArtifactError: the folder holds a finished run of another configuration or data, or another
+            process is at work in it.
         NonFiniteLossError: training diverged.
     """
     folder, told = Path(folder), listener or RunListener()
-    began = time.perf_counter()
     told.stage(f"reading {dataset.name if dataset else config.dataset}")
-    data = dataset or _load(config, data_root)
+    data = dataset or load_data(config, data_root)
     if data.test.units["rul_at_end"].null_count() == data.test.n_units:
         raise DataError(
             "no test unit has a known RUL at its end, so nothing can be judged.",
@@ -96,12 +110,25 @@ def run(
         )
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     fingerprint = _fingerprint(config, hashes)
-    if overwrite:
-        clear(folder)
-    done = finished(folder, fingerprint)
+    done = None if overwrite else finished(folder, fingerprint)
     if done is not None:
         return done
+    with sole_user(folder):
+        if overwrite:
+            clear(folder)
+        return _run(config, folder, data, hashes, fingerprint, told)
 
+
+def _run(
+    config: RunConfig,
+    folder: Path,
+    data: Dataset,
+    hashes: dict[str, str],
+    fingerprint: str,
+    told: RunListener,
+) -> RunResult:
+    """Train or go on, judge, save."""
+    began = time.perf_counter()
     told.stage("splitting units and fitting the preprocessing")
     prepared = _prepare(config, data)
     told.stage(
@@ -133,7 +160,6 @@ def run(
     if config.select_on == "test":
         honest = evaluations["validation"].with_optimism_gap(evaluations["test"])
     evaluation = evaluations[config.select_on]
-    folder.mkdir(parents=True, exist_ok=True)
     predictions.write_parquet(folder / "predictions.parquet")
     write_json(folder / "metrics.json", metrics(evaluation, honest))
     artifact = Artifact(
@@ -158,7 +184,7 @@ def run(
             "chosen_epoch": chosen.epoch,
             "selection_rmse": {name: best.rmse for name, best in fit.best.items()},
             "epochs_trained": len(fit.history),
-            "computed": _computed_with(config),
+            "computed": {"device": fit.device, "precision": fit.precision},
             "training_seconds": sum(r.seconds for r in fit.history),
             "seconds": time.perf_counter() - began,
         },
@@ -191,7 +217,7 @@ def evaluate_run(
     folder = Path(folder)
     predictor = Predictor.load(folder)
     config, provenance = predictor.artifact.config, predictor.artifact.provenance
-    data = dataset or _load(config, data_root)
+    data = dataset or load_data(config, data_root)
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     if hashes != provenance["data_hash"]:
         raise ArtifactError(
@@ -216,7 +242,13 @@ def evaluate_run(
     return fresh, differences(stored.model_dump(), fresh.model_dump())
 
 
-def _load(config: RunConfig, data_root: str | Path | None) -> Dataset:
+def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset:
+    """The dataset of a configuration.
+
+    Raises:
+        DataError: it is not there, or cannot be used.
+        ConfigError: its reader has no such option.
+    """
     try:
         return load_dataset(config.dataset, root=data_root, **config.dataset_options)
     except ValidationError as error:
@@ -287,16 +319,6 @@ def _train(
 def _fingerprint(config: RunConfig, hashes: dict[str, str]) -> str:
     parts = (__version__, config.fingerprint(), hashes["train"], hashes["test"])
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _computed_with(config: RunConfig) -> dict[str, Any]:
-    """What the figures may depend on beside versions and threads: the device, the number format."""
-    device = resolve_device(config.training.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {
-        "device": name,
-        "precision": resolve_precision(config.training.precision, device),
-    }
 
 
 def _with_truth(

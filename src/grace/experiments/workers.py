@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Literal
 
 import torch
+import yaml
 
-__all__ = ["Event", "Task", "work_off"]
+from grace.experiments.failure import explain
+from grace.experiments.run import RunListener, run
+from grace.training.config import RunConfig
+from grace.training.memory import keep_freed_memory
+from grace.training.trainer import Progress
 
-# No more than one word per run and this many seconds: a step can take a millisecond.
-_SILENCE = 0.2
+__all__ = ["Event", "Task", "run_tasks"]
+
+_PROGRESS_INTERVAL = 0.2  # seconds between messages of a run: a step can take a millisecond
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run to do: its configuration as YAML (spelt out, no preset needed), and its folder."""
+    """A run to do: its configuration as YAML with every value spelt out, and its folder."""
 
     name: str
     config: str
@@ -35,11 +42,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker tells of a run.
+    """What happened to a run.
 
-    ``text`` is the stage, or how it ended: for ``failed`` the error in one or a few lines.
-    ``trace`` is the traceback of an error that is no user's to mend, else empty. ``fraction`` of
-    the training, at most, is behind it; early stopping ends it before 1.
+    ``text`` is the stage, or how it ended: for ``failed`` the error. ``trace`` is the traceback of
+    an error that is a bug and not the user's to mend, else empty. At most ``fraction`` of the
+    training is done; early stopping ends it before 1.
     """
 
     name: str
@@ -49,29 +56,35 @@ class Event:
     fraction: float = 0.0
     seconds: float = 0.0
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be heard of this run."""
+        return self.kind in ("finished", "already finished", "failed")
+
 
 @dataclass
 class _Worker:
     process: SpawnProcess
     connection: Connection
     task: Task | None = None
+    heard: bool = False
 
 
-def work_off(
+def run_tasks(
     tasks: Sequence[Task],
     *,
     parallel: int,
     threads: int,
     data_root: Path | None,
-    tell: Callable[[Event], None],
+    on_event: Callable[[Event], None],
 ) -> None:
     """Do all tasks, ``parallel`` at a time, each in a worker process with ``threads`` threads.
 
-    A task that fails, or whose process dies, is told as ``failed``; the others go on. An interrupt
-    stops all workers: their runs go on from their last checkpoint when asked for again.
+    A task that fails, or whose process dies, is reported as ``failed``; the others go on. When
+    this ends, by an interrupt or in any other way, so do the workers.
 
-    Workers are started afresh, so a script that calls this must guard its own start with
-    ``if __name__ == "__main__":``.
+    Raises:
+        RuntimeError: the first worker died before it said anything.
     """
     waiting = deque(tasks)
     workers: list[_Worker] = []
@@ -81,45 +94,52 @@ def work_off(
                 workers.append(_start(threads, data_root))
             for worker in workers:
                 if worker.task is None and waiting:
-                    _give(worker, waiting.popleft(), tell)
+                    _assign(worker, waiting.popleft(), on_event)
             for ready in wait([w.connection for w in workers]):
                 worker = next(w for w in workers if w.connection is ready)
-                if not _listen(worker, tell):
+                if not _receive(worker, on_event):
                     workers.remove(worker)
     finally:
         _stop(workers)
 
 
-def _give(worker: _Worker, task: Task, tell: Callable[[Event], None]) -> None:
+def _assign(worker: _Worker, task: Task, on_event: Callable[[Event], None]) -> None:
     worker.task = task
-    tell(Event(task.name, "started"))
-    with suppress(OSError):  # it has died: listening to it will tell
+    on_event(Event(task.name, "started"))
+    with suppress(OSError):  # it has died: receiving from it will tell
         worker.connection.send(task)
 
 
-def _listen(worker: _Worker, tell: Callable[[Event], None]) -> bool:
+def _receive(worker: _Worker, on_event: Callable[[Event], None]) -> bool:
     """Pass on one event; False if the worker is no more."""
     try:
         event: Event = worker.connection.recv()
     except (EOFError, OSError):
         worker.process.join()
+        how = _exit_message(worker.process.exitcode)
+        if not worker.heard:
+            raise RuntimeError(
+                f"a worker process {how} before it began. A script that starts a grid must guard "
+                'its own start with `if __name__ == "__main__":`'
+            ) from None
         if worker.task is not None:
-            tell(Event(worker.task.name, "failed", _epitaph(worker.process.exitcode)))
+            on_event(Event(worker.task.name, "failed", f"its process {how}"))
         return False
-    if event.kind in ("finished", "already finished", "failed"):
+    worker.heard = True
+    if event.ended:
         worker.task = None
-    tell(event)
+    on_event(event)
     return True
 
 
-def _epitaph(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
+def _exit_message(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"ended with exit code {exitcode}"
+    with suppress(ValueError):  # a real-time signal has no name
         name = signal.Signals(-exitcode).name
-        more = " (out of memory?)" if name == "SIGKILL" else ""
-        how = f"was ended by {name}{more}"
-    else:
-        how = f"ended with exit code {exitcode}"
-    return f"its process {how}. Remedy: give the same command again, with fewer --parallel-runs."
+        more = " (out of memory? Remedy: fewer --parallel-runs)" if name == "SIGKILL" else ""
+        return f"was ended by {name}{more}"
+    return f"was ended by signal {-exitcode}"
 
 
 def _start(threads: int, data_root: Path | None) -> _Worker:
@@ -127,21 +147,28 @@ def _start(threads: int, data_root: Path | None) -> _Worker:
     context = get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, threads, data_root), daemon=True)
-    with _thread_limit(threads):
+    with _inherited(threads):
         process.start()
     there.close()  # else the end of the worker would not end the pipe
     return _Worker(process, here)
 
 
 @contextmanager
-def _thread_limit(threads: int) -> Iterator[None]:
-    """Libraries that a new process loads read these once, at their start."""
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), threads)
-    before: Mapping[str, str | None] = {name: os.environ.get(name) for name in limits}
-    os.environ.update({name: str(value) for name, value in limits.items()})
+def _inherited(threads: int) -> Iterator[None]:
+    """What a new process takes over at its start: limits on threads, and deafness to Ctrl-C.
+
+    An interrupt of a terminal goes to every process; what it means is the parent's to decide.
+    """
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
+    os.environ.update(dict.fromkeys(names, str(threads)))
     try:
         yield
     finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
@@ -162,38 +189,38 @@ def _stop(workers: Sequence[_Worker]) -> None:
 
 def _serve(connection: Connection, threads: int, data_root: Path | None) -> None:
     """The life of a worker: do the tasks it is given, until it is ended."""
-    from grace.training.memory import keep_freed_memory
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     keep_freed_memory()
     with suppress(EOFError, OSError):  # the parent is gone
         while True:
-            connection.send(_work(connection.recv(), data_root, connection))
+            connection.send(_do(connection.recv(), data_root, connection))
 
 
-def _work(task: Task, data_root: Path | None, connection: Connection) -> Event:
-    """Do one run and tell how it ended."""
-    import yaml
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on writing into the run's folder."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
-    from grace.experiments.run import RunListener, run
-    from grace.training.config import RunConfig
-    from grace.training.trainer import Progress
 
-    last = 0.0
+def _do(task: Task, data_root: Path | None, connection: Connection) -> Event:
+    """Do one run, and how it ended."""
+    began, last = time.monotonic(), 0.0
 
     def stage(text: str) -> None:
         connection.send(Event(task.name, "stage", text))
 
     def progress(step: Progress) -> None:
         nonlocal last
-        if step.record is None and time.monotonic() - last < _SILENCE:
-            return
-        last = time.monotonic()
-        done = (step.epoch + step.step / step.steps_per_epoch) / step.epochs
-        connection.send(Event(task.name, "progress", fraction=min(1.0, done)))
+        if step.record is not None or time.monotonic() - last > _PROGRESS_INTERVAL:
+            last = time.monotonic()
+            done = (step.epoch + step.step / step.steps_per_epoch) / step.epochs
+            connection.send(Event(task.name, "progress", fraction=min(1.0, done)))
 
-    began = time.monotonic()
+    stage("starting")
     try:
         config = RunConfig.model_validate(yaml.safe_load(task.config))
         listener = RunListener(stage, progress)
@@ -201,14 +228,15 @@ def _work(task: Task, data_root: Path | None, connection: Connection) -> Event:
     except (EOFError, BrokenPipeError):
         raise
     except Exception as error:
-        ours = type(error).__module__.startswith("grace") or "grace-rul[" in str(error)
-        trace = "" if ours else "".join(traceback.format_exception(error))
-        return Event(
-            task.name, "failed", str(error) or type(error).__name__, trace,
-            seconds=time.monotonic() - began,
-        )  # fmt: skip
-    kind: Literal["finished", "already finished"] = (
-        "already finished" if result.resumed_complete else "finished"
+        told = explain(error)
+        trace = "" if told else "".join(traceback.format_exception(error))
+        text = told or str(error) or type(error).__name__
+        return Event(task.name, "failed", text, trace, seconds=time.monotonic() - began)
+    evaluation = result.evaluation
+    mark = f" ({evaluation.protocol.mark})" if evaluation.protocol.mark else ""
+    return Event(
+        task.name,
+        "already finished" if result.resumed_complete else "finished",
+        f"RMSE {evaluation.rmse:.2f}, NASA {evaluation.nasa:.0f}{mark}",
+        seconds=time.monotonic() - began,
     )
-    text = f"RMSE {result.evaluation.rmse:.2f}, NASA {result.evaluation.nasa:.0f}"
-    return Event(task.name, kind, text, seconds=time.monotonic() - began)

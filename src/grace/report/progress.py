@@ -114,7 +114,7 @@ class GridProgress(_Bars):
         self._all = self.bars.add_task("all runs", total=len(names), note=f"0/{len(names)}")
         self._running: dict[str, TaskID] = {}
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """What to give to :func:`grace.experiments.grid`."""
         if event.kind == "started":
             self._running[event.name] = self.bars.add_task(escape(event.name), total=1.0, note="")
@@ -134,11 +134,12 @@ class GridProgress(_Bars):
             self._all, completed=self._ended, note=f"{self._ended}/{self._total} ended"
         )
         mark = "[bold red]failed[/bold red]" if event.kind == "failed" else event.kind
-        first = event.text.splitlines()[0] if event.text else ""
         took = f", {event.seconds:.0f} s" if event.kind == "finished" else ""
         self.console.print(
             f"[dim]{self._ended}/{self._total}[/dim] {escape(event.name)}: {mark}, "
-            f"{escape(first)}{took}",
+            f"{escape(event.text)}{took}",
             highlight=False,
             soft_wrap=True,
         )
+        if event.trace:
+            self.console.print(escape(event.trace), highlight=False, soft_wrap=True)

@@ -44,6 +44,6 @@ def load_checkpoint(path: Path, *, fingerprint: str) -> dict[str, Any]:
     if state.get("fingerprint") != fingerprint:
         raise CheckpointError(
             f"{path}: was written with another configuration or other data. Remedy: use the same "
-            "configuration, another output folder, or --force to start anew."
+            "configuration, another output folder, or delete this one (`grace train --force` does)."
         )
     return state

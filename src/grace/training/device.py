@@ -14,6 +14,7 @@ from grace.training.errors import ConfigError
 __all__ = [
     "Precision",
     "determinism",
+    "device_name",
     "multiplies_bf16",
     "resolve_device",
     "resolve_precision",
@@ -40,6 +41,11 @@ def resolve_device(name: str) -> torch.device:
             f"device {name!r} is not available here. Remedy: --device cpu, or auto"
         ) from None
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """What to call a device in a record: the model of a GPU, else its type."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def multiplies_bf16(device: torch.device) -> bool:

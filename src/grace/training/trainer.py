@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from grace.models import DualTaskModel
 from grace.training.averaging import weight_average
 from grace.training.checkpoint import load_checkpoint, save_checkpoint
 from grace.training.config import TrainingConfig
-from grace.training.device import determinism, resolve_device, resolve_precision
+from grace.training.device import determinism, device_name, resolve_device, resolve_precision
 from grace.training.inference import predict_windows
 from grace.training.journal import Journal
 from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
@@ -80,11 +80,17 @@ class Best:
 
 @dataclass
 class FitResult:
-    """What training leaves: the best weights per monitor, and the history."""
+    """What training leaves: the best weights per monitor, the history, and what it ran on.
+
+    ``precision`` is decided once, when the run begins: one that is resumed on another machine goes
+    on in it, whatever ``auto`` would be there.
+    """
 
     best: dict[str, Best]
     history: list[EpochRecord]
     stopped_early: bool
+    device: str
+    precision: Literal["fp32", "bf16"]
 
 
 @dataclass
@@ -140,6 +146,14 @@ class Trainer:
         device: torch.device,
     ) -> FitResult:
         cfg = self.config
+        path = None if self.run_dir is None else self.run_dir / "checkpoint.pt"
+        begun = None
+        if path is not None and path.exists():
+            begun = load_checkpoint(path, fingerprint=self.fingerprint)
+        precision = begun["precision"] if begun else resolve_precision(cfg.precision, device)
+        result = FitResult(
+            {name: Best() for name in monitors}, [], False, device_name(device), precision
+        )
         self.model.to(device)
         self.method.outer.to(device)
         optimizer = make_optimizer(self.model, self.method, cfg)
@@ -150,13 +164,12 @@ class Trainer:
             optimizer,
             average,
             cfg.grad_clip,
-            resolve_precision(cfg.precision, device) == "bf16",
+            precision == "bf16",
             cfg.input_noise,
             cfg.level_noise,
             None if train.level_of is None else train.level_of.to(device),
         )
         rate = LearningRate(optimizer, cfg)
-        result = FitResult({name: Best() for name in monitors}, [], False)
         parts = {
             "model": self.model,
             "average": average,
@@ -164,10 +177,9 @@ class Trainer:
             "optimizer": optimizer,
             "rate": rate,
         }
-        path = None if self.run_dir is None else self.run_dir / "checkpoint.pt"
         journal = Journal(self.run_dir)
-        if path is not None and path.exists():
-            self._restore(load_checkpoint(path, fingerprint=self.fingerprint), parts, result)
+        if begun is not None:
+            self._restore(begun, parts, result)
         logged = [asdict(record) for record in result.history]
         journal.rewind(logged[-1]["step"] if logged else 0, logged)
 
@@ -258,6 +270,7 @@ class Trainer:
             "best": {name: asdict(best) for name, best in result.best.items()},
             "history": [asdict(record) for record in result.history],
             "stopped_early": result.stopped_early,
+            "precision": result.precision,
         }
 
     @staticmethod
