@@ -66,7 +66,7 @@ STUDIES: dict[str, dict[str, Any]] = {
         "references": (EXACT, f"{EXACT}{LOW}"),
     },
     "precision": {
-        "base": {"preset": "default", "training": {"epochs": 10}},
+        "base": {"preset": "default", "training": {"epochs": 7}},
         "variants": {p: {"training": {"precision": p}} for p in ("fp32", "bf16")},
         "references": ("fp32",),
     },
