@@ -135,7 +135,11 @@ def fidelity(result: Result) -> list[str]:
             row = both[metric]
             cells.append(f"{row['mean']:.2f} ± {row['std']:.2f}")
             known = row["difference"] is not None
-            cells.append(f"{row['difference']:+.2f} ± {row['half width']:.2f}" if known else "–")
+            cells.append(
+                f"{_no_minus_zero(row['difference']):+.2f} ± {row['half width']:.2f}"
+                if known
+                else "–"
+            )
         row = both["test RMSE"]
         cells.append(f"{row['NASA']:.0f} ± {row['NASA std']:.0f}")
         if apart:
@@ -143,6 +147,10 @@ def fidelity(result: Result) -> list[str]:
             cells += [f"{gap['mean |Δλ|']:.4f}", f"{gap['last λ']:.4f}"] if gap else ["–", "–"]
         lines.append(cells)
     return markdown(heads, lines)
+
+
+def _no_minus_zero(value: float) -> float:
+    return round(value, 2) + 0.0
 
 
 def data_feed(result: Result) -> list[str]:
@@ -217,6 +225,7 @@ def draw_weights(result: Result, path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     matplotlib.rcParams["svg.hashsalt"] = "grace"
     floors = result["floors"]
@@ -240,6 +249,9 @@ def draw_weights(result: Result, path: Path) -> None:
                     axis.plot(steps, values, color=colour, lw=0.9, label="" if i else name)
             axis.set(yscale="log", title=f"{dataset}, floor {floor:g}")
             axis.grid(alpha=0.25, lw=0.5)
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_locator(NullLocator())
     for axis in axes[-1]:
         axis.set_xlabel("step")
     for axis in axes[:, 0]:

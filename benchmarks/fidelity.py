@@ -171,6 +171,13 @@ def distances(paths: Mapping[str, Mapping[str, Mapping[int, Any]]]) -> Iterator[
             }
 
 
+def thinned(paths: Any, every: int = 4) -> Any:
+    """Trajectories with every n-th point, to five digits: enough to be drawn."""
+    if isinstance(paths, dict):
+        return {key: thinned(value, every) for key, value in paths.items()}
+    return [(step, float(f"{value:.5g}")) for step, value in paths[::every]]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Whole trainings of the cheap forms, over seeds.")
     parser.add_argument("study", choices=list(STUDIES))
@@ -212,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows=rows,
             weights=gaps,
             floors={"": build_method("grace").outer.init_options()["min_weight"], LOW: LOW_FLOOR},
-            trajectories=paths,
+            trajectories=thinned(paths),
         )
 
 
