@@ -53,17 +53,19 @@ class _Fitting:
                 break
         if columns < len(self.heads):
             left = ", ".join(self.heads[columns:])
-            yield Text(f"Left out in this width: {left}.", style="dim")
+            yield Text(f"Left out for want of width: {left}", style="dim")
 
     def _table(self, columns: int) -> Table:
         table = Table(title=escape(self.title), title_justify="left", box=box.SIMPLE_HEAD)
-        names = [row[0] for rows in self.sections for row in rows]
-        width = min(_NAME_WIDTH, max(map(len, names), default=1))
-        table.add_column(self.heads[0], min_width=width, overflow="fold")
-        for head in self.heads[1:columns]:
-            table.add_column(head, justify="right", no_wrap=True)
-        for rows in self.sections:
-            for row in rows:
+        rows = [self.heads, *(row for section in self.sections for row in section)]
+        for i, head in enumerate(self.heads[:columns]):
+            width = max(len(row[i]) for row in rows)
+            if i == 0:  # names may be folded, figures may not
+                table.add_column(head, min_width=min(_NAME_WIDTH, width), overflow="fold")
+            else:
+                table.add_column(head, min_width=width, justify="right", no_wrap=True)
+        for section in self.sections:
+            for row in section:
                 table.add_row(*map(escape, row[:columns]))
             table.add_section()
         return table
@@ -105,7 +107,7 @@ def _figures(means: pl.DataFrame, runs: pl.DataFrame, comparison: Comparison) ->
     heads = ["method", "RMSE capped", "seeds", "NASA capped", "RMSE raw", "health acc."]
     names = ["rmse_capped", "nasa_capped", "rmse_raw", "health_accuracy"]
     if comparison.mark:  # the honest figure of the same trainings stands beside
-        heads.insert(3, "RMSE validation-selected")
+        heads.insert(3, "val.-selected")
         names.insert(1, "rmse_capped_validation_selected")
     methods = [
         (
