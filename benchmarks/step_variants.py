@@ -36,8 +36,8 @@ GABA: dict[str, dict[str, Any]] = {
 }
 
 
-def _autocast(bf16: bool) -> AbstractContextManager[Any]:
-    return torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext()
+def _autocast(bf16: bool, device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def build_variants(
@@ -47,24 +47,27 @@ def build_variants(
     *,
     peers: bool,
     sizes: Mapping[str, Any],
+    device: torch.device,
 ) -> tuple[Variants, dict[str, str]]:
     """Name → what to call, and name → why a peer is missing.
 
     All steps of ours share one network, optimiser and weight average, as made by the trainer.
-    ``sizes`` are options of the network that differ from the reference.
+    ``sizes`` are options of the network that differ from the reference. On a GPU the windows live
+    there; form (a)'s loader reads them from the host's memory, as it would.
     """
     bf16 = precision == "bf16"
-    model = DualTaskModel(c_in=windows.n_channels, **sizes)
+    model = DualTaskModel(c_in=windows.n_channels, **sizes).to(device)
     model.rul_head.start_at(float(windows.rul.mean()))
-    plain = ReferenceModel(c_in=windows.n_channels, **sizes)
+    plain = ReferenceModel(c_in=windows.n_channels, **sizes).to(device)
     plain.load_state_dict(model.state_dict())
     loader = DataLoader(PerSampleWindows(windows), batch, shuffle=True)
+    windows = windows.to(device)
     loaded = itertools.chain.from_iterable(itertools.repeat(loader))
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(windows), generator=generator)
     # The data repeats where there is little of it, so that every batch is full.
     order = order.repeat(1 + FEEDS_PER_CALL * batch // len(order))
-    indices = list(order.split(batch))[:FEEDS_PER_CALL]
+    indices = list(order.to(device).split(batch))[:FEEDS_PER_CALL]
     supply = itertools.cycle([windows.batch(index) for index in indices[:4]])
 
     def feed() -> None:
@@ -72,7 +75,7 @@ def build_variants(
             windows.batch(index)
 
     dtype = torch.bfloat16 if bf16 else torch.float32
-    products = matrix_products(dtype, size=PRODUCT_ROWS)
+    products = matrix_products(dtype, size=PRODUCT_ROWS, device=device)
     trainer = ReferenceTrainer(plain, ReferenceGaba(warmup_steps=0), bf16=bf16)
     variants: Variants = {
         **{f"product {name}": call for name, call in products.items()},
@@ -107,7 +110,7 @@ def _ours(model: DualTaskModel, supply: Callable[[], Batch], bf16: bool) -> Vari
     def loss() -> Tensor:
         batch = supply()
         model.train()
-        with _autocast(bf16):
+        with _autocast(bf16, batch.x.device):
             rul, logits = model(batch.x)
         task = moderate_weighted_mse_loss(rul.float(), batch.rul)
         return 0.5 * task + 0.5 * health_loss(logits.float(), batch.health)
@@ -126,7 +129,7 @@ def _blocks(model: DualTaskModel, batch: Batch, bf16: bool) -> Variants:
         block: nn.Module, apply: Callable[[Tensor], Tensor], given: Tensor
     ) -> Callable[[], Any]:
         def call() -> Any:
-            with _autocast(bf16):
+            with _autocast(bf16, given.device):
                 out = apply(given)
             wanted = [*block.parameters(), *([given] if given.requires_grad else [])]
             return torch.autograd.grad(out, wanted, torch.ones_like(out))

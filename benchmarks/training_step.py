@@ -26,6 +26,7 @@ from harness import interleave, machine_facts, medians, print_facts, print_table
 from step_variants import FEEDS_PER_CALL, LOADS_PER_CALL, PRODUCT_ROWS, Variants, build_variants
 
 from grace.data.windows import WindowSet
+from grace.training.device import resolve_device
 from grace.training.memory import keep_freed_memory
 
 Row = dict[str, Any]
@@ -46,6 +47,7 @@ def measure(
     precisions: Sequence[str],
     rounds: int,
     sizes: Mapping[str, Any],
+    device: torch.device,
 ) -> tuple[dict[tuple[str, str], list[float]], dict[str, str]]:
     """(precision, variant) → seconds per round; all precisions share the rounds."""
     variants: Variants = {}
@@ -53,14 +55,16 @@ def measure(
     keys: dict[str, tuple[str, str]] = {}
     for precision in dict.fromkeys(("fp32", *precisions)):
         peers = precision == "fp32"
-        built, absent = build_variants(windows, batch, precision, peers=peers, sizes=sizes)
+        built, absent = build_variants(
+            windows, batch, precision, peers=peers, sizes=sizes, device=device
+        )
         missing |= absent
         for name, call in built.items():
             # Form (a) in fp32 is what everything is held against, so it is always there.
             if precision in precisions or name == "form (a)":
                 keys[f"{precision} {name}"] = (precision, name)
                 variants[f"{precision} {name}"] = call
-    seconds = interleave(variants, rounds, warmup=1)
+    seconds = interleave(variants, rounds, warmup=1, device=device)
     return {keys[name]: values for name, values in seconds.items()}, missing
 
 
@@ -100,6 +104,7 @@ def summarise(
                 "precision": precision,
                 "name": name,
                 "ms": 1e3 * seconds,
+                "steps/s": 1 / seconds if table == "step" else None,
                 "× form (a) fp32": seconds / base,
                 "floor ms": 1e3 * operations / rate,
                 "share of floor": operations / rate / seconds if seconds else None,
@@ -176,7 +181,7 @@ def show(rows: Sequence[Row], batch: int, precision: str) -> None:
     head = ["name", "ms", "× form (a) fp32"]
     tail = ["floor ms", "share of floor"]
     for table, title, columns in (
-        ("step", "whole steps", [*head, "× plain", *tail]),
+        ("step", "whole steps", [*head, "× plain", "steps/s", *tail]),
         ("stage", "stages of ours", [*head, "% of exact step", *tail, "% of distance"]),
         ("block", "blocks of ours, forward and one backward", [*head, *tail]),
     ):
@@ -216,6 +221,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--precision", choices=["fp32", "bf16", "both"], default="both")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, or auto")
     parser.add_argument("--threads", type=int, help="torch threads (default: as the environment)")
     parser.add_argument("--json", type=Path, help="write the result here")
     parser.add_argument(
@@ -232,6 +238,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if args.threads:
         torch.set_num_threads(args.threads)
+    device = resolve_device(args.device)
     keep_freed_memory()  # as `grace train` does; every variant gains by it
     sizes: dict[str, Any] = {}
     if args.quick:
@@ -249,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rates: list[Row] = []
     seconds: dict[str, list[float]] = {}
     for batch in args.batch:
-        raw, missing = measure(windows, batch, precisions, args.rounds, sizes)
+        raw, missing = measure(windows, batch, precisions, args.rounds, sizes, device)
         seconds |= {f"{batch} {p} {n}": v for (p, n), v in raw.items()}
         for precision in precisions:
             rows += summarise(raw, batch, precision, shapes)
@@ -276,7 +283,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     print_table(f"matrix products of {PRODUCT_ROWS} rows, median of the same rounds", rates)
     if args.json:
-        settings = {k: str(v) for k, v in vars(args).items()} | {"data": source}
+        given = {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
+        settings = {k: str(v) for k, v in given.items()} | {"data": source}
         more = {"settings": settings, "rates": rates, "promises": promises, "raw": seconds}
         write_json(args.json, name="training_step", rows=rows, **more)
 
