@@ -249,6 +249,23 @@ def test_workers_do_not_outlive_a_killed_parent(tiny: Tiny, tmp_path: Path) -> N
     assert log.stat().st_size == size  # nobody trains on
 
 
+def test_a_script_without_a_guard_is_told_so_once(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(tiny().to_yaml(), encoding="utf-8")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from grace.experiments import grid\n"
+        "from grace.training import RunConfig\n"
+        "config = RunConfig.load(file='tiny.yaml')\n"
+        "grid({'a': config, 'b': config, 'c': config}, 'grid')\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("must guard its own start with `if __name__") == 1
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
