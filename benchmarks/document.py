@@ -244,9 +244,11 @@ def draw_weights(result: Result, path: Path) -> None:
                 if name.endswith(low) == bool(suffix)
             }
             for colour, (name, seeds) in zip(colours, of_floor.items(), strict=False):
-                for i, points in enumerate(seeds.values()):
-                    steps, values = zip(*points, strict=True)
-                    axis.plot(steps, values, color=colour, lw=0.9, label="" if i else name)
+                for i, path_of in enumerate(seeds.values()):
+                    label = "" if i else name
+                    axis.plot(
+                        path_of["steps"], path_of["weights"], color=colour, lw=0.9, label=label
+                    )
             axis.set(yscale="log", title=f"{dataset}, floor {floor:g}")
             axis.grid(alpha=0.25, lw=0.5)
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

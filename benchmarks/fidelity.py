@@ -175,7 +175,8 @@ def thinned(paths: Any, every: int = 4) -> Any:
     """Trajectories with every n-th point, to five digits: enough to be drawn."""
     if isinstance(paths, dict):
         return {key: thinned(value, every) for key, value in paths.items()}
-    return [(step, float(f"{value:.5g}")) for step, value in paths[::every]]
+    steps, weights = zip(*paths[::every], strict=True)
+    return {"steps": steps, "weights": [float(f"{weight:.5g}") for weight in weights]}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
