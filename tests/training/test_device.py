@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from grace.training import PRESETS, RunConfig
 from grace.training.device import multiplies_bf16, resolve_precision
 
 CPU = torch.device("cpu")
@@ -44,6 +45,11 @@ def test_auto_asks_the_gpu_for_units_of_its_own(
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", answer)
     assert resolve_precision("auto", torch.device("cuda")) == ("bf16" if supported else "fp32")
+
+
+def test_the_presets_say_what_the_guides_say_of_them() -> None:
+    chosen = {name: RunConfig.load(preset=name).training.precision for name in PRESETS}
+    assert chosen == {"fast": "fp32", "default": "auto", "paper": "fp32"}
 
 
 def test_what_is_asked_for_is_not_second_guessed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,7 @@ PRESETS: dict[str, Preset] = {
             "training": {
                 **_REGULARISED,
                 "lr": 1e-3,
+                "precision": "auto",  # ends where fp32 does: benchmarks/fidelity.py precision
                 "steps_per_epoch": 50,
                 "epochs": 60,
                 "early_stopping_patience": 12,
