@@ -142,6 +142,27 @@ def test_last_step_is_the_last_row_of_full_attention(
         torch.testing.assert_close(a, b, rtol=10 * tolerance, atol=10 * tolerance * scale)
 
 
+def test_gradients_of_the_last_step_of_first_and_second_order() -> None:
+    torch.manual_seed(0)
+    block = AttentionBlock(8, 2, dropout_p=0.0).double()
+    x = torch.randn(3, 5, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(block.last_step, (x,))
+    assert torch.autograd.gradgradcheck(block.last_step, (x,))
+    time_major = torch.randn(5, 3, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: block.last_step(t.transpose(0, 1)), (time_major,))
+
+
+def test_an_input_used_elsewhere_gets_both_gradients() -> None:
+    block = AttentionBlock(8, 2, dropout_p=0.0)
+    x = torch.randn(3, 5, 8, requires_grad=True)
+    (alone,) = torch.autograd.grad(block.last_step(x).square().sum(), x)
+    y = x * 1.0  # what is inside a network: no leaf
+    y.retain_grad()
+    (block.last_step(y).square().sum() + 3 * y.sum()).backward()
+    torch.testing.assert_close(y.grad, alone + 3)
+    torch.testing.assert_close(x.grad, alone + 3)
+
+
 def test_the_network_uses_what_full_attention_would_give() -> None:
     torch.manual_seed(0)
     model = small().double().eval()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,51 @@ class BiLSTMEncoder(nn.Module):
         return hidden.transpose(0, 1)
 
 
+class _TakeLast(torch.autograd.Function):
+    """x (B, T, D) → (x[:, -1], x).
+
+    The gradient of the last step is added where it belongs; a plain index would spread it over a
+    tensor of zeros as large as x first.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, -1].clone(), x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        of_last, of_x = grads  # of_x is fresh from _Attend, and nobody else's
+        of_x[:, -1] += of_last
+        return of_x
+
+
+class _Attend(torch.autograd.Function):
+    """softmax(probe·xᵀ)·x for probes (B, H, D) and x (B, T, D) → (B, H, D).
+
+    Scores and mean both depend on x; one product gives the sum of the two gradients.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, probe: Tensor, x: Tensor) -> Tensor:
+        weights = torch.bmm(probe, x.transpose(1, 2)).softmax(-1)
+        ctx.save_for_backward(probe, x, weights)
+        return torch.bmm(weights, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        (grad,) = grads
+        probe, x, weights = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: keep to what has one
+            plain = torch.bmm(torch.bmm(probe, x.transpose(1, 2)).softmax(-1), x)
+            of_probe, of_x = torch.autograd.grad(plain, (probe, x), grad, create_graph=True)
+            return of_probe, of_x
+        of_weights = torch.bmm(grad, x.transpose(1, 2))
+        of_scores = weights * (of_weights - (weights * of_weights).sum(-1, keepdim=True))
+        left = torch.cat([of_scores, weights], dim=1).transpose(1, 2)
+        of_x = torch.bmm(left, torch.cat([probe, grad], dim=1))
+        return torch.bmm(of_scores, x), of_x
+
+
 class AttentionBlock(nn.Module):
     """Self-attention with residual and layer norm: ``LayerNorm(x + Dropout(MHA(x, x, x)))``.
 
@@ -136,12 +182,15 @@ class AttentionBlock(nn.Module):
         width = d_model // heads
         w_q, w_k, w_v = self.mha.in_proj_weight.view(3, heads, width, d_model)
         b_q, _, b_v = self.mha.in_proj_bias.view(3, d_model)
-        last = x[:, -1]
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # once, not in every product
+        if x.dtype != torch.float32:
+            x = x.contiguous()  # half-precision products would copy it, each of them
+        last, x = _TakeLast.apply(x)
         query = functional.linear(last, w_q.reshape(d_model, d_model), b_q) / math.sqrt(width)
         by_head = query.view(size, heads, width).transpose(0, 1)
         probe = torch.bmm(by_head, w_k).transpose(0, 1)  # (B, H, D): the query seen by the inputs
-        weights = torch.bmm(probe, x.transpose(1, 2)).softmax(-1).to(x.dtype)
-        pooled = torch.bmm(weights, x).transpose(0, 1)  # (H, B, D); the weights sum to 1
+        pooled = _Attend.apply(probe, x).transpose(0, 1)  # (H, B, D); the weights sum to 1
         values = torch.bmm(pooled, w_v.transpose(1, 2)).transpose(0, 1)
         attended = self.mha.out_proj(values.reshape(size, d_model) + b_v)
         out: Tensor = self.norm(last + self.dropout(attended))

@@ -17,6 +17,7 @@ from grace.data.windows import WindowSet
 from grace.prediction.artifact import Artifact
 from grace.prediction.runtime import Runtime, make_runtime
 from grace.training.device import resolve_device
+from grace.training.inference import scoring_batch
 
 __all__ = ["Predictor", "score"]
 
@@ -30,7 +31,7 @@ class Predictor:
         precision: ``fp32``; ``bf16`` (torch, openvino); ``int8`` (onnxruntime).
         device: ``cpu``, ``cuda``, ``auto`` …; other runtimes than torch compute on the CPU.
         threads: of one batch; None means as many as PyTorch uses (``OMP_NUM_THREADS`` counts).
-        batch_size: windows per forward pass; memory grows with it.
+        batch_size: windows per forward pass; memory grows with it. None chooses by device.
         model_file: what ``export_onnx`` wrote; None exports in memory where a runtime needs it,
             which takes seconds.
 
@@ -52,15 +53,15 @@ class Predictor:
         precision: str = "fp32",
         device: str = "cpu",
         threads: int | None = None,
-        batch_size: int = 1024,
+        batch_size: int | None = None,
         model_file: str | Path | None = None,
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be ≥ 1")
         self.artifact = artifact
         where = "cpu" if device == "auto" and runtime != "torch" else device
         self.device = resolve_device(where)
-        self.batch_size = batch_size
+        self.batch_size = batch_size or scoring_batch(self.device)
         self.runtime = make_runtime(
             artifact,
             runtime,
@@ -135,7 +136,7 @@ class Predictor:
 
 
 def score(
-    runtime: Runtime, windows: WindowSet, *, n_classes: int, batch_size: int = 1024
+    runtime: Runtime, windows: WindowSet, *, n_classes: int, batch_size: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """RUL (M,) and health probabilities (M, K) of M windows, in order.
 

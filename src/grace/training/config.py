@@ -132,7 +132,7 @@ class TrainingConfig(_Section):
             ``auto``, bf16 where the processor has units for it (AMX, AVX512-BF16, GPUs), else fp32.
         deterministic: refuse operations without a reproducible order.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1`` …
-        eval_batch_size: windows per step of prediction.
+        eval_batch_size: windows per step of prediction; None chooses by device.
         log_every: steps between lines of the telemetry log.
         diagnose_every: steps between measurements of the task gradients (norms, ratio, cosine)
             for methods that do not read them anyway; each costs an extra backward pass; 0 never.
@@ -160,7 +160,7 @@ class TrainingConfig(_Section):
     precision: Precision = "fp32"
     deterministic: bool = False
     device: str = "auto"
-    eval_batch_size: int = Field(1024, ge=1)
+    eval_batch_size: int | None = Field(None, ge=1)
     log_every: int = Field(20, ge=1)
     diagnose_every: int = Field(200, ge=0)
     checkpoint_every: int = Field(1, ge=1)

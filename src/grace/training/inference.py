@@ -9,12 +9,17 @@ from torch import Tensor, nn
 
 from grace.data.windows import WindowSet
 
-__all__ = ["predict_windows"]
+__all__ = ["predict_windows", "scoring_batch"]
+
+
+def scoring_batch(device: torch.device) -> int:
+    """Windows per forward pass: what fits a CPU's caches, or keeps a GPU busy."""
+    return 256 if device.type == "cpu" else 4096
 
 
 @torch.inference_mode()
 def predict_windows(
-    model: nn.Module, windows: WindowSet, *, batch_size: int = 1024, bf16: bool = False
+    model: nn.Module, windows: WindowSet, *, batch_size: int | None = None, bf16: bool = False
 ) -> tuple[Tensor, Tensor]:
     """RUL (M,) and health probabilities (M, C) of all windows, in order, on the CPU.
 
@@ -24,7 +29,7 @@ def predict_windows(
     Args:
         model: a ``DualTaskModel``.
         windows: M windows.
-        batch_size: windows per forward pass.
+        batch_size: windows per forward pass; None chooses by device.
         bf16: autocast to bfloat16.
     """
     was_training = model.training
@@ -32,7 +37,9 @@ def predict_windows(
     device = windows.ends.device
     ruls, probabilities = [], []
     with torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext():
-        for index in torch.arange(len(windows), device=device).split(batch_size):
+        for index in torch.arange(len(windows), device=device).split(
+            batch_size or scoring_batch(device)
+        ):
             rul, logits = model(windows.gather(index))
             ruls.append(rul.float().cpu())
             probabilities.append(torch.softmax(logits.float(), dim=-1).cpu())
