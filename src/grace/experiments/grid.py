@@ -78,8 +78,8 @@ def grid(
 ) -> GridResult:
     """Do all runs, each in a folder of its own below ``folder``; finished ones are not repeated.
 
-    One small network leaves a machine idle: on a CPU several runs of one thread each do more than
-    one run with all threads, and on a GPU they share the card. The number of threads can change
+    One small network leaves a GPU, or many cores, idle: several runs share them
+    (``benchmarks/parallel_runs.py`` prints what that gains here). The number of threads can change
     the last digits of a sum, and with them a whole training: compare runs of equal
     ``threads_per_run``, which each run's artifact notes.
 
