@@ -195,7 +195,7 @@ def provenance_rows(material: Material) -> list[tuple[str, str]]:
         ("Training time", duration(facts.get("training_seconds"))),
         ("Made", artifact.get("created")),
         ("Versions", _versions(artifact.get("grace"), environment)),
-        ("Platform", _platform(environment)),
+        ("Platform", _platform(environment, facts.get("computed", {}))),
         ("Run fingerprint", facts.get("fingerprint")),
     ]
     return [(term, str(value)) for term, value in rows if value not in (None, "", "–")]
@@ -251,8 +251,13 @@ def _versions(grace: str | None, environment: dict[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in known.items() if version)
 
 
-def _platform(environment: dict[str, Any]) -> str | None:
+def _platform(environment: dict[str, Any], computed: dict[str, Any]) -> str | None:
     if "platform" not in environment:
         return None
     threads = environment.get("threads")
-    return f"{environment['platform']}" + (f", {threads} CPU thread(s)" if threads else "")
+    parts = [
+        environment["platform"],
+        f"{threads} CPU thread(s)" if threads else None,
+        f"trained on {computed['device']} in {computed['precision']}" if computed else None,
+    ]
+    return ", ".join(part for part in parts if part)
