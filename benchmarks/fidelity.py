@@ -43,13 +43,9 @@ def _gaba(**options: Any) -> dict[str, Any]:
     return {"method": {"name": "grace", "outer_options": options}}
 
 
-def _every(k: int) -> str:
-    return f"every {k}th step"
-
-
 FORMS: dict[str, dict[str, Any]] = {
     EXACT: {},
-    _every(10): {"update_every": 10},
+    "every 10th step": {"update_every": 10},
     "shared feature z": {"site": "feature"},
 }
 STUDIES: dict[str, dict[str, Any]] = {

@@ -11,17 +11,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from pydantic import ValidationError
 
 from grace._version import __version__
 from grace.data.errors import DataError
 from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import capped_rul
-from grace.data.preprocessing import Preprocessor
-from grace.data.readers import load_dataset
-from grace.data.splits import UnitSplit, split_units
-from grace.data.windows import WindowSet
+from grace.data.splits import UnitSplit
 from grace.evaluation import Evaluation
 from grace.experiments.folder import (
     RunResult,
@@ -32,19 +27,16 @@ from grace.experiments.folder import (
     sole_user,
 )
 from grace.experiments.judge import baseline_predictions, differences, judge_predictions
-from grace.models import DualTaskModel
+from grace.experiments.prepare import Prepared, load_data, prepare
 from grace.prediction.artifact import Artifact, ArtifactError, write_json
 from grace.prediction.predictor import Predictor
 from grace.training.config import RunConfig
-from grace.training.errors import ConfigError, explain_validation
-from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
 from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
 __all__ = [
     "RunListener",
     "RunResult",
     "evaluate_run",
-    "load_data",
     "read_metrics",
     "run",
     "run_name",
@@ -130,7 +122,7 @@ def _run(
     """Train or go on, judge, save."""
     began = time.perf_counter()
     told.stage("splitting units and fitting the preprocessing")
-    prepared = _prepare(config, data)
+    prepared = prepare(config, data)
     told.stage(
         f"training {config.method.name} on {len(prepared.train)} windows of "
         f"{len(prepared.split.train)} units"
@@ -242,66 +234,8 @@ def evaluate_run(
     return fresh, differences(stored.model_dump(), fresh.model_dump())
 
 
-def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset:
-    """The dataset of a configuration.
-
-    Raises:
-        DataError: it is not there, or cannot be used.
-        ConfigError: its reader has no such option.
-    """
-    try:
-        return load_dataset(config.dataset, root=data_root, **config.dataset_options)
-    except ValidationError as error:
-        where = f"dataset_options of {config.dataset}"
-        raise ConfigError(explain_validation(error, where)) from error
-    except TypeError as error:
-        raise ConfigError(f"dataset_options of {config.dataset}: {error}") from error
-
-
-@dataclass
-class _Prepared:
-    split: UnitSplit
-    train_fleet: Fleet
-    preprocessor: Preprocessor
-    input_names: tuple[str, ...]
-    train: WindowSet
-    monitors: dict[str, WindowSet]
-    model: DualTaskModel
-
-
-def _prepare(config: RunConfig, data: Dataset) -> _Prepared:
-    split = split_units(data.train, config.validation_fraction, seed=config.seed)
-    train = data.train.select(split.train)
-    held_out = data.train.select(split.validation, name=f"{data.name} validation")
-    preprocessor = Preprocessor(
-        config.features,
-        default_sensors=data.default_sensors,
-        default_conditions=data.n_conditions,
-    ).fit(train)
-
-    table = preprocessor.transform(train)
-    windows = WindowSet.build(table, train, config.labels, config.windows)
-    monitors = {
-        "validation": WindowSet.build(
-            preprocessor.transform(held_out), held_out, config.labels, config.windows,
-            every_row=True,
-        )
-    }  # fmt: skip
-    if config.select_on == "test":
-        every = WindowSet.build(
-            preprocessor.transform(data.test), data.test, config.labels, config.windows,
-            every_row=True,
-        )  # fmt: skip
-        monitors["test"] = every.last_of_each_unit()
-    with borrowed_generators(torch.device("cpu")):
-        seed_generators(torch.device("cpu"), derived_seed(config.seed, "weights"))
-        model = config.model.build(windows.n_channels, config.labels.n_classes)
-    model.rul_head.start_at(float(windows.rul.mean()))
-    return _Prepared(split, train, preprocessor, table.names, windows, monitors, model)
-
-
 def _train(
-    config: RunConfig, prepared: _Prepared, folder: Path, fingerprint: str, told: RunListener
+    config: RunConfig, prepared: Prepared, folder: Path, fingerprint: str, told: RunListener
 ) -> FitResult:
     trainer = Trainer(
         prepared.model,

@@ -8,12 +8,11 @@ millisecond per step its hooks cost as much as the step.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +27,7 @@ from grace.training.device import determinism, device_name, resolve_device, reso
 from grace.training.inference import predict_windows
 from grace.training.journal import Journal
 from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
+from grace.training.records import Best, EpochRecord, FitResult, Progress
 from grace.training.schedule import LearningRate
 from grace.training.step import NonFiniteLossError, Stepper, training_step
 
@@ -40,57 +40,6 @@ __all__ = [
     "make_optimizer",
     "training_step",
 ]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands; given to the progress callback after every step and epoch."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps_per_epoch: int
-    record: EpochRecord | None = None
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One line of the training history. RMSEs are on capped labels, in the unit of RUL."""
-
-    epoch: int
-    step: int
-    lr: float
-    loss: float
-    rul_loss: float
-    hs_loss: float
-    grad_norm: float
-    weights: list[float]
-    rmse: dict[str, float]
-    seconds: float
-
-
-@dataclass
-class Best:
-    """The best epoch by one monitor, and its evaluated weights."""
-
-    epoch: int = -1
-    rmse: float = math.inf
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass
-class FitResult:
-    """What training leaves: the best weights per monitor, the history, and what it ran on.
-
-    ``precision`` is decided once, when the run begins: one that is resumed on another machine goes
-    on in it, whatever ``auto`` would be there.
-    """
-
-    best: dict[str, Best]
-    history: list[EpochRecord]
-    stopped_early: bool
-    device: str
-    precision: Literal["fp32", "bf16"]
 
 
 @dataclass

@@ -1,0 +1,82 @@
+"""From a configuration to what training starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from grace.data.fleet import Dataset, Fleet
+from grace.data.preprocessing import Preprocessor
+from grace.data.readers import load_dataset
+from grace.data.splits import UnitSplit, split_units
+from grace.data.windows import WindowSet
+from grace.models import DualTaskModel
+from grace.training.config import RunConfig
+from grace.training.errors import ConfigError, explain_validation
+from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
+
+__all__ = ["Prepared", "load_data", "prepare"]
+
+
+def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset:
+    """The dataset of a configuration.
+
+    Raises:
+        DataError: it is not there, or cannot be used.
+        ConfigError: its reader has no such option.
+    """
+    try:
+        return load_dataset(config.dataset, root=data_root, **config.dataset_options)
+    except ValidationError as error:
+        where = f"dataset_options of {config.dataset}"
+        raise ConfigError(explain_validation(error, where)) from error
+    except TypeError as error:
+        raise ConfigError(f"dataset_options of {config.dataset}: {error}") from error
+
+
+@dataclass
+class Prepared:
+    """What a training starts from: split, fitted preprocessing, windows, and a new network."""
+
+    split: UnitSplit
+    train_fleet: Fleet
+    preprocessor: Preprocessor
+    input_names: tuple[str, ...]
+    train: WindowSet
+    monitors: dict[str, WindowSet]
+    model: DualTaskModel
+
+
+def prepare(config: RunConfig, data: Dataset) -> Prepared:
+    """Split by unit, fit on the training units, cut windows, make the network; all by the seed."""
+    split = split_units(data.train, config.validation_fraction, seed=config.seed)
+    train = data.train.select(split.train)
+    held_out = data.train.select(split.validation, name=f"{data.name} validation")
+    preprocessor = Preprocessor(
+        config.features,
+        default_sensors=data.default_sensors,
+        default_conditions=data.n_conditions,
+    ).fit(train)
+
+    table = preprocessor.transform(train)
+    windows = WindowSet.build(table, train, config.labels, config.windows)
+    monitors = {
+        "validation": WindowSet.build(
+            preprocessor.transform(held_out), held_out, config.labels, config.windows,
+            every_row=True,
+        )
+    }  # fmt: skip
+    if config.select_on == "test":
+        every = WindowSet.build(
+            preprocessor.transform(data.test), data.test, config.labels, config.windows,
+            every_row=True,
+        )  # fmt: skip
+        monitors["test"] = every.last_of_each_unit()
+    with borrowed_generators(torch.device("cpu")):
+        seed_generators(torch.device("cpu"), derived_seed(config.seed, "weights"))
+        model = config.model.build(windows.n_channels, config.labels.n_classes)
+    model.rul_head.start_at(float(windows.rul.mean()))
+    return Prepared(split, train, preprocessor, table.names, windows, monitors, model)
