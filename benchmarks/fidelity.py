@@ -30,7 +30,7 @@ from grace.experiments import SEEDS, compare_methods, grid, means_over_seeds, ru
 from grace.report.progress import GridProgress
 from grace.training import RunConfig
 from grace.training.config import deep_merge
-from grace.training.journal import read_lines
+from grace.training.jsonl_logger import read_jsonl
 
 ROOT = Path(__file__).parents[1]
 Row = dict[str, Any]
@@ -130,7 +130,7 @@ def half_width(test: PairedTest) -> float:
 
 def trajectory(folder: Path) -> list[tuple[int, float]]:
     """λ of the RUL task at every logged step."""
-    return [(r["step"], r["weights"][0]) for r in read_lines(folder / "telemetry.jsonl")]
+    return [(r["step"], r["weights"][0]) for r in read_jsonl(folder / "telemetry.jsonl")]
 
 
 def trajectories(

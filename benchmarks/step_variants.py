@@ -21,7 +21,7 @@ from grace.data.windows import Batch, WindowSet
 from grace.models import DualTaskModel
 from grace.training.averaging import weight_average
 from grace.training.config import TrainingConfig
-from grace.training.step import Stepper, training_step
+from grace.training.step import TrainState, training_step
 from grace.training.trainer import make_optimizer as make_optimizer
 
 __all__ = ["FEEDS_PER_CALL", "LOADS_PER_CALL", "PRODUCT_ROWS", "Variants", "build_variants"]
@@ -104,7 +104,7 @@ def _ours(model: DualTaskModel, supply: Callable[[], Batch], bf16: bool) -> Vari
     optimizer = make_optimizer(model, methods["plain"], config)
     variants: Variants = {}
     for name, method in methods.items():
-        stepper = Stepper(model, method, optimizer, average, config.grad_clip, bf16)
+        stepper = TrainState(model, method, optimizer, average, config.grad_clip, bf16)
         variants[name] = lambda stepper=stepper: training_step(stepper, supply())  # type: ignore[misc]
 
     def loss() -> Tensor:

@@ -27,7 +27,7 @@ from step_variants import FEEDS_PER_CALL, LOADS_PER_CALL, PRODUCT_ROWS, Variants
 
 from grace.data.windows import WindowSet
 from grace.training.device import resolve_device
-from grace.training.memory import keep_freed_memory
+from grace.training.malloc import keep_freed_memory
 
 Row = dict[str, Any]
 PLAIN, EXACT, BETWEEN = "plain", "GRACE exact", "GRACE between updates"
@@ -153,8 +153,8 @@ def targets(rows: Sequence[Row], amx: bool) -> list[Row]:
     lines: list[Row] = []
 
     def line(batch: int, what: str, value: float, limit: float, note: str = "") -> None:
-        verdict = "yes" if value <= limit else f"no{note}"
-        lines.append({"batch": batch, "what": what, "is": value, "at most": limit, "met": verdict})
+        met = "yes" if value <= limit else f"no{note}"
+        lines.append({"batch": batch, "what": what, "is": value, "at most": limit, "met": met})
 
     for batch, precision in dict.fromkeys((r["batch"], r["precision"]) for r in rows):
         exact = found[batch, precision, TITLES[EXACT]]

@@ -16,7 +16,7 @@ from grace.core.gaba import closed_form_weights
 from grace.core.methods import build_method
 from grace.data.windows import Batch
 from grace.models import DualTaskModel
-from grace.training.step import Stepper, training_step
+from grace.training.step import TrainState, training_step
 
 TOLERANCE = 1e-5
 SMALL: dict[str, Any] = {
@@ -65,10 +65,12 @@ def _batch(size: int, c_in: int = 14, *, seed: int, length: int = 30) -> Batch:
     return Batch(x, rul, health, torch.zeros(size, dtype=torch.int64))
 
 
-def _stepper(model: DualTaskModel, name: str = "grace", lr: float = 1e-3, **outer: Any) -> Stepper:
+def _stepper(
+    model: DualTaskModel, name: str = "grace", lr: float = 1e-3, **outer: Any
+) -> TrainState:
     method = build_method(name, outer_options=outer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4)
-    return Stepper(model, method, optimizer, grad_clip=None)
+    return TrainState(model, method, optimizer, grad_clip=None)
 
 
 def _gradients(model: torch.nn.Module) -> dict[str, Tensor]:

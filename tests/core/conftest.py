@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from grace.core.baselines import BaseMTLLoss
+from grace.core.baselines import LossBalancer
 from grace.core.gradient_utils import get_shared_params, gramian, task_gradients
 
 
@@ -48,7 +48,7 @@ class Toy(nn.Module):
         return losses
 
 
-def signal_of(balancer: BaseMTLLoss, losses: list[Tensor], model: nn.Module) -> dict[str, Any]:
+def signal_of(balancer: LossBalancer, losses: list[Tensor], model: nn.Module) -> dict[str, Any]:
     """What the balancer declares it reads, taken from a graph that stays alive."""
     if balancer.signal == "losses":
         return {}

@@ -22,7 +22,10 @@ Make = Callable[..., Any]
 PUBLISHED = [
     ("grace.core.weighted_mse", "moderate_weighted_mse_loss"),
     ("grace.core.gradient_utils", "compute_task_grad_norm get_shared_params"),
-    ("grace.core.baselines", "BaseMTLLoss FixedWeightLoss UncertaintyLoss GradNormLoss DWALoss"),
+    (
+        "grace.core.baselines",
+        "BaseMTLLoss LossBalancer FixedWeightLoss UncertaintyLoss GradNormLoss DWALoss",
+    ),
     ("grace.core.gaba", "GABALoss"),
     ("grace.models.backbone", "CNNFrontend BiLSTMEncoder AttentionBlock FCFunnel"),
     ("grace.models.task_heads", "RULHead HealthHead"),

@@ -1,4 +1,4 @@
-"""Finding, verifying and downloading: local folders, archives and servers only."""
+"""DataIssue, verifying and downloading: local folders, archives and servers only."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grace.data import Fleet, FleetSchema
-from grace.data.features import age, departure, exponential_mean
+from grace.data.features import age, baseline_deviation, exponential_mean
 from grace.data.preprocessing import Preprocessor, PreprocessorConfig
 
 STARTS, LENGTHS = np.array([0, 4]), np.array([4, 2])
@@ -25,24 +25,25 @@ def test_age_starts_at_zero_in_every_unit() -> None:
     np.testing.assert_allclose(got[:, 0], [0, 0.1, 0.3, 0.6, 0, 0.1])
 
 
-def test_departure_by_hand() -> None:
-    got = departure(VALUES, STARTS, LENGTHS, 2)[:, 0]
+def test_deviation_by_hand() -> None:
+    got = baseline_deviation(VALUES, STARTS, LENGTHS, 2)[:, 0]
     # Means of the first rows so far, at most two: 1, 2, 2, 2 | 5, 7
     np.testing.assert_allclose(got, [0, 1, 6, -2, 0, 2])
-    once = departure(VALUES, STARTS, LENGTHS, 1)[:, 0]
+    once = baseline_deviation(VALUES, STARTS, LENGTHS, 1)[:, 0]
     np.testing.assert_allclose(once, [0, 2, 7, -1, 0, 4])
 
 
-def test_departure_of_a_unit_shorter_than_its_baseline() -> None:
-    got = departure(VALUES, STARTS, LENGTHS, 50)[:, 0]
+def test_deviation_of_a_unit_shorter_than_its_baseline() -> None:
+    got = baseline_deviation(VALUES, STARTS, LENGTHS, 50)[:, 0]
     np.testing.assert_allclose(got, [0, 1, 4, -3, 0, 2])
 
 
-def test_departure_is_not_drowned_by_another_unit() -> None:
+def test_deviation_is_not_drowned_by_another_unit() -> None:
     values = VALUES.copy()
     values[:4] *= 1e17
     np.testing.assert_array_equal(
-        departure(values, STARTS, LENGTHS, 20)[4:], departure(VALUES, STARTS, LENGTHS, 20)[4:]
+        baseline_deviation(values, STARTS, LENGTHS, 20)[4:],
+        baseline_deviation(VALUES, STARTS, LENGTHS, 20)[4:],
     )
 
 
@@ -59,8 +60,8 @@ OPTIONS = st.fixed_dictionaries(
         "n_conditions": st.sampled_from([1, 2, "auto"]),
         "clip": st.sampled_from([None, 3.0]),
         "age": st.booleans(),
-        "departure": st.booleans(),
-        "departure_rows": st.sampled_from([1, 3, 20]),
+        "baseline_deviation": st.booleans(),
+        "baseline_rows": st.sampled_from([1, 3, 20]),
         "ewm_alphas": st.sampled_from([(), (0.1,), (0.5, 0.05)]),
     }
 )
@@ -115,7 +116,7 @@ def test_no_row_knows_its_future_or_another_unit(
     assert rows[0].shape == (seen, len(tables[0].names))
 
 
-@pytest.mark.parametrize("feature", ["departure", "ewm_alphas"])
+@pytest.mark.parametrize("feature", ["baseline_deviation", "ewm_alphas"])
 def test_a_feature_does_see_the_past(feature: str) -> None:
     """The counterpart: without it the test above would hold for a feature that sees nothing."""
     value: Any = (0.1,) if feature == "ewm_alphas" else True

@@ -13,7 +13,7 @@ from grace.data.readers import load_dataset
 from grace.data.splits import split_units
 from grace.data.windows import WindowConfig, WindowSet
 
-CONFIG = PreprocessorConfig(age=True, departure=True, ewm_alphas=(0.1,), use_settings=True)
+CONFIG = PreprocessorConfig(age=True, baseline_deviation=True, ewm_alphas=(0.1,), use_settings=True)
 
 
 @pytest.fixture(scope="module")

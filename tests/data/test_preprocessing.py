@@ -120,11 +120,15 @@ def test_settings_are_normalised_over_all_conditions() -> None:
 
 def test_names_follow_the_columns() -> None:
     config = PreprocessorConfig(
-        sensors=("c", "a"), age=True, departure=True, ewm_alphas=(0.1, 0.25), age_scale=10.0
+        sensors=("c", "a"),
+        age=True,
+        baseline_deviation=True,
+        ewm_alphas=(0.1, 0.25),
+        age_scale=10.0,
     )
     table = Preprocessor(config).fit(fleet()).transform(fleet())
     assert table.names == (
-        "c", "a", "c_departure", "a_departure", "c_ewm0.1", "a_ewm0.1", "c_ewm0.25", "a_ewm0.25",
+        "c", "a", "c_deviation", "a_deviation", "c_ewm0.1", "a_ewm0.1", "c_ewm0.25", "a_ewm0.25",
         "age",
     )  # fmt: skip
     assert table.rows.shape == (160, 9)
@@ -140,7 +144,7 @@ def test_names_follow_the_columns() -> None:
             "n_conditions": st.sampled_from([1, 3, "auto"]),
             "clip": st.sampled_from([None, 2.0]),
             "age": st.booleans(),
-            "departure": st.booleans(),
+            "baseline_deviation": st.booleans(),
             "ewm_alphas": st.sampled_from([(), (0.1,), (0.3, 0.7)]),
             "sensors": st.sampled_from([None, ("b", "a")]),
         }
@@ -225,12 +229,14 @@ def test_without_levels_a_constant_offset_of_a_unit_is_invisible() -> None:
     frame = pl.DataFrame({"unit": [1] * 40, "cycle": range(1, 41), "s": values})
     shifted = frame.with_columns(pl.col("s") + 3.0)
     schema = FleetSchema(sensors=("s",))
-    config = PreprocessorConfig(levels=False, departure=True, ewm_alphas=(0.1,), n_conditions=1)
+    config = PreprocessorConfig(
+        include_sensors=False, baseline_deviation=True, ewm_alphas=(0.1,), n_conditions=1
+    )
     fitted = Preprocessor(config).fit(Fleet.from_frame(frame, schema))
     here = fitted.transform(Fleet.from_frame(frame, schema))
     there = fitted.transform(Fleet.from_frame(shifted, schema))
-    assert here.names == ("s_departure", "s_ewm0.1")
+    assert here.names == ("s_deviation", "s_ewm0.1")
     np.testing.assert_allclose(here.rows, there.rows, atol=1e-5)
-    assert fitted.levels_only().transform(Fleet.from_frame(frame, schema)).names == ("s",)
+    assert fitted.sensors_only().transform(Fleet.from_frame(frame, schema)).names == ("s",)
     with pytest.raises(ValueError, match="see no sensor"):
-        PreprocessorConfig(levels=False)
+        PreprocessorConfig(include_sensors=False)

@@ -39,7 +39,7 @@ def test_every_unit_is_on_one_side(units: Fleet, fraction: float, seed: int) -> 
     assert len(set(split.train)) == len(split.train)
     failed = dict(zip(units.unit_ids, units.units["failed"], strict=True))
     assert any(failed[u] for u in split.train)  # something to learn the end of life from
-    assert all(failed[u] for u in split.validation)  # units still running cannot be judged on
+    assert all(failed[u] for u in split.validation)  # units still running cannot be evaluated on
     if fraction > 0:
         n = sum(failed.values())
         assert len(split.validation) == min(max(1, round(fraction * n)), n - 1)

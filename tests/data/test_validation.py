@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from grace.data import DataError, Fleet, FleetSchema
 from grace.data.cmapss import read_cmapss
-from grace.data.inspection import inspect
+from grace.data.quality import check_quality
 from grace.data.validation import check_frame, check_units
 
 SCHEMA = FleetSchema(settings=("load",), sensors=("temp",))
@@ -278,7 +278,7 @@ def test_fates_by_mapping_are_checked_too() -> None:
 
 
 def kinds(raw: pl.DataFrame, window: int = 1) -> dict[str, tuple[str, tuple[Any, ...]]]:
-    found = inspect(Fleet.from_frame(raw, SCHEMA), window=window)
+    found = check_quality(Fleet.from_frame(raw, SCHEMA), window=window)
     assert all(f.message.endswith(".") and f.remedy for f in found)
     return {f.kind: (f.severity, f.units or f.columns) for f in found}
 
@@ -324,8 +324,8 @@ def test_one_machine_under_two_names() -> None:
 
 
 def test_real_data_holds_what_the_field_knows(data_root: Path) -> None:
-    one = {f.kind: f.columns for f in inspect(read_cmapss(data_root, "FD001").train)}
+    one = {f.kind: f.columns for f in check_quality(read_cmapss(data_root, "FD001").train)}
     assert one == {"constant": ("setting3", "s1", "s5", "s10", "s16", "s18", "s19")}
-    six = {f.kind: f for f in inspect(read_cmapss(data_root, "FD002").test)}
+    six = {f.kind: f for f in check_quality(read_cmapss(data_root, "FD002").test)}
     assert six["constant_in_condition"].columns == ("s1", "s5", "s18", "s19")
     assert len(six["short"].units) == 6

@@ -56,8 +56,8 @@ def test_last_cycle_and_all_cycles(arrays, result, test_fleet):
 
 
 def test_intervals_hold_the_figures(result):
-    for judged in (result.model, *result.baselines.values()):
-        metrics = judged.last_cycle.capped
+    for evaluated in (result.model, *result.baselines.values()):
+        metrics = evaluated.last_cycle.capped
         assert set(metrics.intervals) == {"rmse", "mae", "nasa_mean", "nasa_sum"}
         for name in ("rmse", "mae"):
             i = metrics.intervals[name]

@@ -129,7 +129,7 @@ def test_fleet_keeps_order_and_counts_what_it_cannot_judge():
 
 
 def test_band_of_the_fleet_is_a_share_of_the_whole_life():
-    pred = np.minimum(R, 60.0) + 9.0  # inside ±10 (life 100), outside ±6 (judged part 60)
+    pred = np.minimum(R, 60.0) + 9.0  # inside ±10 (life 100), outside ±6 (evaluated part 60)
     table = prognostics_by_unit(np.zeros(T.size), T, R, pred, cap=60.0, horizon_alpha=0.1)
     assert table["horizon"][0] == 60.0
 

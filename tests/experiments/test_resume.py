@@ -17,7 +17,7 @@ import pytest
 
 from grace.experiments.run import run
 from grace.training.config import RunConfig
-from grace.training.journal import read_lines
+from grace.training.jsonl_logger import read_jsonl
 
 # A pause in every step makes the moment of the kill finer than a step.
 SCRIPT = """
@@ -55,7 +55,7 @@ def kill_after(config: RunConfig, folder: Path, steps: int, delay: float) -> Non
 
 def history(folder: Path) -> list[dict[str, Any]]:
     return [
-        {k: v for k, v in r.items() if k != "seconds"} for r in read_lines(folder / "history.jsonl")
+        {k: v for k, v in r.items() if k != "seconds"} for r in read_jsonl(folder / "history.jsonl")
     ]
 
 
@@ -65,7 +65,7 @@ def test_killed_runs_end_to_the_bit_like_an_undisturbed_one(
 ) -> None:
     config = tiny(training={"epochs": 5, "batch_size": 16})
     whole = run(config, tmp_path / "whole")
-    per_epoch = read_lines(whole.folder / "history.jsonl")[0]["step"]
+    per_epoch = read_jsonl(whole.folder / "history.jsonl")[0]["step"]
     rng = random.Random(os.environ.get("GRACE_TEST_SEED", "0"))
     parts = tmp_path / "parts"
     # Early in the first epoch, around the first checkpoint, and somewhere later.

@@ -14,12 +14,12 @@ import pytest
 
 from grace.data import DataError, Dataset, Fleet
 from grace.data.preprocessing import Preprocessor
-from grace.experiments.folder import sole_user
 from grace.experiments.run import RunListener, evaluate_run, read_metrics, run, run_name
+from grace.experiments.run_dir import lock_run_dir
 from grace.prediction import Artifact, ArtifactError, Predictor
 from grace.training.checkpoint import CheckpointError
 from grace.training.config import RunConfig
-from grace.training.journal import read_lines
+from grace.training.jsonl_logger import read_jsonl
 
 Tiny = Callable[..., RunConfig]
 MARK = "test-selected, optimistic"
@@ -44,7 +44,7 @@ def test_what_a_run_leaves(done: Any, data: Dataset) -> None:
     } <= names  # fmt: skip
     assert not [n for n in names if n.endswith(".tmp")]
     assert not done.resumed_complete
-    assert len(read_lines(done.folder / "history.jsonl")) == 2
+    assert len(read_jsonl(done.folder / "history.jsonl")) == 2
     provenance = Artifact.load(done.folder).provenance
     assert provenance["data_hash"]["test"] == data.test.content_hash()
     units = provenance["units"]
@@ -152,7 +152,7 @@ def test_test_selection_is_marked_and_its_optimism_told(on_test: Any) -> None:
 
 
 def test_test_selection_takes_the_epoch_that_is_best_on_the_test_set(on_test: Any) -> None:
-    history = read_lines(on_test.folder / "history.jsonl")
+    history = read_jsonl(on_test.folder / "history.jsonl")
     curve = [r["rmse"]["test"] for r in history]
     provenance = Artifact.load(on_test.folder).provenance
     assert provenance["chosen_epoch"] == curve.index(min(curve))
@@ -266,7 +266,7 @@ def test_a_fleet_of_ones_own_goes_under_its_own_name(
     result = run(tiny(), tmp_path, dataset=mine)
     sentence = result.evaluation.protocol.sentence()
     assert sentence.startswith("pumps: ")
-    assert f"{mine.test.n_units - 1} engines judged" in sentence
+    assert f"{mine.test.n_units - 1} engines evaluated" in sentence
     nobody = replace(mine, test=replace(mine.test, units=unknown.with_columns(rul_at_end=None)))
     with pytest.raises(DataError, match="no test unit has a known RUL"):
         run(tiny(), tmp_path / "other", dataset=nobody)
@@ -291,11 +291,11 @@ def test_a_running_unit_in_training_is_learned_from(tiny: Tiny, tmp_path: Path) 
 
 
 def test_two_processes_cannot_train_in_one_folder(tiny: Tiny, tmp_path: Path) -> None:
-    with sole_user(tmp_path / "run"):
+    with lock_run_dir(tmp_path / "run"):
         with pytest.raises(ArtifactError, match="another process is training here"):
             run(tiny(), tmp_path / "run")
         with pytest.raises(ArtifactError, match="another process"):
             run(tiny(), tmp_path / "run", overwrite=True)
     assert not run(tiny(), tmp_path / "run").resumed_complete
-    with sole_user(tmp_path / "run"):  # a finished run can be read meanwhile
+    with lock_run_dir(tmp_path / "run"):  # a finished run can be read meanwhile
         assert run(tiny(), tmp_path / "run").resumed_complete

@@ -15,7 +15,7 @@ from grace.prediction import Artifact
 from grace.training.config import RunConfig
 
 VALUES: dict[str, Any] = {
-    "features": {"age": True, "departure": True, "ewm_alphas": [0.1], "clip": 10.0},
+    "features": {"age": True, "baseline_deviation": True, "ewm_alphas": [0.1], "clip": 10.0},
     "windows": {"length": 12, "min_history": 1},
     "model": {
         "lstm_hidden": 4,

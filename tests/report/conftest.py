@@ -16,7 +16,7 @@ from grace.data.readers import load_dataset
 from grace.evaluation import Evaluation, Protocol, evaluate
 from grace.prediction.artifact import Artifact, write_json
 from grace.training import RunConfig
-from grace.training.journal import Journal
+from grace.training.jsonl_logger import JSONLLogger
 from grace.training.step import StepLog
 
 HOSTILE = "<script>alert('1')</script>"
@@ -70,7 +70,7 @@ def judge(frame: pl.DataFrame, select_on: str, *, baselines: bool = True) -> Eva
 
 
 def write_logs(folder: Path, select_on: str) -> None:
-    journal = Journal(folder)
+    journal = JSONLLogger(folder)
     for epoch in range(4):
         rmse = {"validation": 20.0 / (epoch + 1)} | ({"test": 9.0} if select_on == "test" else {})
         journal.epoch(

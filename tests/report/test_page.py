@@ -12,7 +12,7 @@ import matplotlib
 import pytest
 
 from grace.prediction import ArtifactError
-from grace.report import report_picture, write_report
+from grace.report import overview_figure, write_report
 from grace.report.page import SECTIONS
 
 MakeRun = Callable[..., Path]
@@ -205,7 +205,7 @@ def test_flags_are_shown(make_run: MakeRun) -> None:
         ({"logs": False}, "left no log of its steps"),
         ({"baselines": False}, "made without baselines"),
         ({"health": False}, "no health predictions"),
-        ({"unknown": 3}, "3 units not judged"),
+        ({"unknown": 3}, "3 units not evaluated"),
     ],
 )
 def test_what_is_missing_is_said(make_run: MakeRun, options: dict[str, object], said: str) -> None:
@@ -268,7 +268,7 @@ def test_unusable_folders_are_named(make_run: MakeRun, tmp_path: Path) -> None:
 def test_the_picture_has_its_size(
     make_run: MakeRun, tmp_path: Path, options: dict[str, object]
 ) -> None:
-    path = report_picture(make_run(**options), tmp_path / "new" / "run.png")
+    path = overview_figure(make_run(**options), tmp_path / "new" / "run.png")
     head = path.read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     assert (int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")) == (1600, 900)

@@ -14,7 +14,7 @@ from grace.data.labels import LabelConfig
 from grace.data.preprocessing import Preprocessor, PreprocessorConfig
 from grace.data.windows import WindowConfig, WindowSet
 from grace.models import DualTaskModel
-from grace.training.step import Stepper, training_step
+from grace.training.step import TrainState, training_step
 
 
 def windows(**features: Any) -> tuple[WindowSet, tuple[str, ...]]:
@@ -35,11 +35,11 @@ def seen_by_the_model(data: WindowSet, **noise: float) -> torch.Tensor:
     )
     fed: list[torch.Tensor] = []
     model.cnn.register_forward_pre_hook(lambda _, given: fed.append(given[0].detach()))
-    stepper = Stepper(
+    stepper = TrainState(
         model,
         build_method("baseline"),
         torch.optim.SGD(model.parameters(), lr=0.0),
-        level_of=data.level_of,
+        offset_group=data.offset_group,
         **noise,
     )
     batch = data.batch(torch.arange(16))
@@ -49,10 +49,10 @@ def seen_by_the_model(data: WindowSet, **noise: float) -> torch.Tensor:
 
 
 def test_level_noise_shifts_a_sensor_as_a_whole_and_nothing_else() -> None:
-    data, names = windows(use_settings=True, departure=True, ewm_alphas=(0.1,), age=True)
-    moved = seen_by_the_model(data, level_noise=0.5)
+    data, names = windows(use_settings=True, baseline_deviation=True, ewm_alphas=(0.1,), age=True)
+    moved = seen_by_the_model(data, offset_noise=0.5)
     of = {name: moved[..., i] for i, name in enumerate(names)}
-    for name in ("load", "a_departure", "b_departure", "age"):
+    for name in ("load", "a_deviation", "b_deviation", "age"):
         assert not of[name].any()
     for sensor in ("a", "b"):
         torch.testing.assert_close(of[sensor], of[sensor][:, :1].expand(-1, 8), atol=1e-6, rtol=0)
@@ -62,8 +62,8 @@ def test_level_noise_shifts_a_sensor_as_a_whole_and_nothing_else() -> None:
 
 
 def test_without_levels_there_is_nothing_to_shift() -> None:
-    data, _ = windows(levels=False, departure=True, ewm_alphas=(0.1,))
-    assert not seen_by_the_model(data, level_noise=0.5).any()
+    data, _ = windows(include_sensors=False, baseline_deviation=True, ewm_alphas=(0.1,))
+    assert not seen_by_the_model(data, offset_noise=0.5).any()
 
 
 def test_input_noise_is_of_every_value_its_own() -> None:

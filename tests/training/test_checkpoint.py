@@ -11,7 +11,7 @@ import torch
 
 from grace.training import checkpoint
 from grace.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from grace.training.journal import Journal, read_lines
+from grace.training.jsonl_logger import JSONLLogger, read_jsonl
 from grace.training.step import StepLog
 
 STATE = {"fingerprint": "f", "x": torch.arange(5), "nested": {"a": [1.5, None], "b": "text"}}
@@ -90,8 +90,8 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
 def test_a_log_cut_short_is_read_up_to_the_cut(tmp_path: Path) -> None:
     path = tmp_path / "telemetry.jsonl"
     path.write_text('{"step": 0}\n{"step": 1}\n{"st')
-    assert read_lines(path) == [{"step": 0}, {"step": 1}]
-    assert read_lines(tmp_path / "none.jsonl") == []
+    assert read_jsonl(path) == [{"step": 0}, {"step": 1}]
+    assert read_jsonl(tmp_path / "none.jsonl") == []
 
 
 def test_rewinding_drops_what_will_be_logged_again(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_rewinding_drops_what_will_be_logged_again(tmp_path: Path) -> None:
         "".join(f'{{"step": {i}}}\n' for i in range(7)) + '{"s'
     )
     (tmp_path / "history.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}\n')
-    Journal(tmp_path).rewind(4, [{"epoch": 0}])
-    assert [r["step"] for r in read_lines(tmp_path / "telemetry.jsonl")] == [0, 1, 2, 3]
-    assert read_lines(tmp_path / "history.jsonl") == [{"epoch": 0}]
+    JSONLLogger(tmp_path).rewind(4, [{"epoch": 0}])
+    assert [r["step"] for r in read_jsonl(tmp_path / "telemetry.jsonl")] == [0, 1, 2, 3]
+    assert read_jsonl(tmp_path / "history.jsonl") == [{"epoch": 0}]
 
 
 def test_no_folder_no_log() -> None:
-    journal = Journal(None)
+    journal = JSONLLogger(None)
     journal.rewind(0, [])
     journal.epoch({"epoch": 0})
 
@@ -120,17 +120,17 @@ def test_logs_are_json_whatever_the_values(tmp_path: Path) -> None:
         "task_grad_norms": torch.tensor([3.0, float("nan")]),
     }
     (tmp_path / "telemetry.jsonl").write_text('{"step": 0, "cosine": NaN}\n')  # of an old run
-    journal = Journal(tmp_path)
+    journal = JSONLLogger(tmp_path)
     journal.rewind(1, [{"epoch": 0, "step": 1, "rmse": {"validation": float("nan")}}])
     journal.step(1, StepLog(one, one, one, one, torch.ones(2), diagnostics))
     journal.epoch({"epoch": 1, "step": 2, "loss": float("-inf"), "weights": (0.5, 0.5)})
     for name in ("telemetry.jsonl", "history.jsonl"):
         for line in (tmp_path / name).read_text().splitlines():
             json.loads(line, parse_constant=refuse)
-    before, logged = read_lines(tmp_path / "telemetry.jsonl")
+    before, logged = read_jsonl(tmp_path / "telemetry.jsonl")
     assert before == {"step": 0, "cosine": None}
     assert logged["norm_ratio"] is None
     assert logged["task_grad_norms"] == [3.0, None]
-    first, second = read_lines(tmp_path / "history.jsonl")
+    first, second = read_jsonl(tmp_path / "history.jsonl")
     assert first["rmse"] == {"validation": None}
     assert second == {"epoch": 1, "step": 2, "loss": None, "weights": [0.5, 0.5]}

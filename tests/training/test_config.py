@@ -50,7 +50,7 @@ def test_the_paper_preset_is_the_published_setting() -> None:
     assert config.select_on == "validation"
     f = config.features
     assert not (f.age)
-    assert not (f.departure)
+    assert not (f.baseline_deviation)
     assert not (f.ewm_alphas)
     assert not (f.use_settings)
     assert not (f.clip)

@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from grace.core.inner import INNER_LOSSES, health_loss
 from grace.core.methods import OUTER_METHODS, build_method
 from grace.training.averaging import weight_average
-from grace.training.step import NonFiniteLossError, Stepper
+from grace.training.step import NonFiniteLossError, TrainState
 from grace.training.trainer import training_step
 
 
 def stepper(
     small: Any, method: str = "grace", *, outer: dict[str, Any] | None = None, **options: Any
-) -> Stepper:
+) -> TrainState:
     model = options.pop("model", None) or small.model(dropout=0.0)
     built = build_method(method, outer_options=outer or {})
     groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
     if own := list(built.outer.parameters()):
         groups.append({"params": own, "lr": 0.025})
-    return Stepper(model, built, torch.optim.SGD(groups, lr=0.01), **options)
+    return TrainState(model, built, torch.optim.SGD(groups, lr=0.01), **options)
 
 
 def plain_gradients(

@@ -16,7 +16,7 @@ import torch
 
 from grace.training.checkpoint import CheckpointError
 from grace.training.inference import predict_windows
-from grace.training.journal import read_lines
+from grace.training.jsonl_logger import read_jsonl
 from grace.training.step import NonFiniteLossError
 from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
@@ -140,8 +140,8 @@ def test_history_and_rates_are_on_record(small: Any, make_trainer: Make, tmp_pat
     steps = math.ceil(len(small.train) / 32)
     assert [r.step for r in result.history] == [steps * (e + 1) for e in range(4)]
     assert [r.lr for r in result.history] == pytest.approx([1e-4, 5.5e-4, 1e-3, 1e-3])
-    assert read_lines(tmp_path / "history.jsonl") == [asdict(r) for r in result.history]
-    lines = read_lines(tmp_path / "telemetry.jsonl")
+    assert read_jsonl(tmp_path / "history.jsonl") == [asdict(r) for r in result.history]
+    lines = read_jsonl(tmp_path / "telemetry.jsonl")
     assert [r["step"] for r in lines] == list(range(4 * steps))
     wanted = {"loss", "rul_loss", "hs_loss", "grad_norm", "weights", "lambda_ema", "floor_share"}
     assert all(wanted <= set(r) for r in lines)
@@ -153,7 +153,7 @@ def test_history_and_rates_are_on_record(small: Any, make_trainer: Make, tmp_pat
 
 def test_log_every_thins_the_telemetry(small: Any, make_trainer: Make, tmp_path: Path) -> None:
     fit(make_trainer(log_every=4, run_dir=tmp_path), small)
-    assert all(r["step"] % 4 == 0 for r in read_lines(tmp_path / "telemetry.jsonl"))
+    assert all(r["step"] % 4 == 0 for r in read_jsonl(tmp_path / "telemetry.jsonl"))
 
 
 def test_progress_is_told(small: Any, make_trainer: Make) -> None:
@@ -237,7 +237,7 @@ def test_an_interrupted_training_ends_as_the_uninterrupted(
     histories = [
         [
             {k: v for k, v in r.items() if k != "seconds"}
-            for r in read_lines(tmp_path / f / "history.jsonl")
+            for r in read_jsonl(tmp_path / f / "history.jsonl")
         ]
         for f in ("whole", "parts")
     ]

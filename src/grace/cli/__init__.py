@@ -8,9 +8,9 @@ import typer
 
 from grace._version import __version__
 from grace.cli.data import data_app
-from grace.cli.finished import evaluate, report
 from grace.cli.grid import grid
 from grace.cli.methods import methods
+from grace.cli.run_folder import evaluate, report
 from grace.cli.shared import out
 from grace.cli.train import train
 

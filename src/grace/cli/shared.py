@@ -65,9 +65,9 @@ def plain_errors(interrupted: str = "") -> Iterator[None]:
         Console(stderr=True).print(f"[yellow]interrupted.[/yellow] {interrupted}")
         raise typer.Exit(130) from None
     except Exception as error:
-        from grace.experiments.failure import explain
+        from grace.experiments.user_message import user_message
 
-        problem = explain(error)
+        problem = user_message(error)
         if problem is None:
             raise
         stop(problem)

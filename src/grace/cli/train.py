@@ -86,7 +86,7 @@ def train(
         from grace.experiments import run, run_name
         from grace.report.console import render_evaluation
         from grace.report.progress import RunProgress
-        from grace.training.memory import keep_freed_memory
+        from grace.training.malloc import keep_freed_memory
 
         keep_freed_memory()
         folder = output or Path("runs") / run_name(chosen)

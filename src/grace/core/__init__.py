@@ -1,10 +1,10 @@
 """The method, in pure torch: inner losses, balancers, gradient tools, and their registry."""
 
 from grace.core.baselines import (
-    BaseMTLLoss,
     DWALoss,
     FixedWeightLoss,
     GradNormLoss,
+    LossBalancer,
     UncertaintyLoss,
 )
 from grace.core.gaba import GABALoss
@@ -12,11 +12,11 @@ from grace.core.methods import Method, build_method
 from grace.core.weighted_mse import moderate_weighted_mse_loss
 
 __all__ = [
-    "BaseMTLLoss",
     "DWALoss",
     "FixedWeightLoss",
     "GABALoss",
     "GradNormLoss",
+    "LossBalancer",
     "Method",
     "UncertaintyLoss",
     "build_method",

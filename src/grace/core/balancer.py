@@ -25,13 +25,13 @@ from torch import Tensor, nn
 
 from grace.core.gradient_utils import compute_task_grad_norm
 
-__all__ = ["BaseMTLLoss", "Signal", "Site"]
+__all__ = ["BaseMTLLoss", "LossBalancer", "Signal", "Site"]
 
 Signal = Literal["losses", "norms", "gramian"]
 Site = Literal["shared", "last_layer", "feature"]
 
 
-class BaseMTLLoss(nn.Module):
+class LossBalancer(nn.Module):
     """A way to weigh K task losses: ``forward(rul_loss, health_loss, **extras) -> total``.
 
     Subclasses implement :meth:`combine`. All state that must survive a restart is in buffers or
@@ -152,3 +152,6 @@ class BaseMTLLoss(nn.Module):
     def extra_repr(self) -> str:
         """Show the options."""
         return ", ".join(f"{k}={v}" for k, v in self.init_options().items())
+
+
+BaseMTLLoss = LossBalancer  # the published name

@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grace.core.balancer import BaseMTLLoss
+from grace.core.balancer import BaseMTLLoss, LossBalancer
 
 __all__ = [
     "BaseMTLLoss",
     "DWALoss",
     "FixedWeightLoss",
     "GradNormLoss",
+    "LossBalancer",
     "UncertaintyLoss",
 ]
 
 
-class FixedWeightLoss(BaseMTLLoss):
+class FixedWeightLoss(LossBalancer):
     """Constant weights, ``L = w_rul · L_rul + w_health · L_health``.
 
     0.5/0.5 is the outer half of Baseline and AMNL; 0.0477/0.9523 is the control for GABA, which
@@ -66,7 +67,7 @@ class FixedWeightLoss(BaseMTLLoss):
         return named | ({"other_weights": tuple(others)} if others else {})
 
 
-class UncertaintyLoss(BaseMTLLoss):
+class UncertaintyLoss(LossBalancer):
     """Homoscedastic uncertainty (Kendall, Gal & Cipolla 2018, eq. 10).
 
     ``L = Σ_i ½·exp(−s_i)·L_i + ½·s_i`` for a regression and ``exp(−s_i)·L_i + ½·s_i`` for a
@@ -91,7 +92,7 @@ class UncertaintyLoss(BaseMTLLoss):
         return {"log_var": self.log_vars.detach()}
 
 
-class DWALoss(BaseMTLLoss):
+class DWALoss(LossBalancer):
     """Dynamic weight average (Liu, Johns & Davison 2019, section 3.3, eq. 7).
 
     λ_i = K · softmax_i(r_i/temperature) with r_i = L_i(t−1)/L_i(t−2) over epoch means; 1 in the
@@ -133,7 +134,7 @@ class DWALoss(BaseMTLLoss):
         return {"n_tasks": self.n_tasks, "temperature": self.temperature}
 
 
-class GradNormLoss(BaseMTLLoss):
+class GradNormLoss(LossBalancer):
     """Gradient normalisation (Chen et al. 2018, algorithm 1).
 
     The weights w are learned so that G_i = w_i·‖∂L_i/∂W‖ approaches Ḡ·r_i^α, with W the last

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from grace.core.balancer import BaseMTLLoss, Site
+from grace.core.balancer import LossBalancer, Site
 
 __all__ = ["GABALoss", "closed_form_weights"]
 
@@ -33,7 +33,7 @@ def closed_form_weights(norms: Tensor, closed_form: ClosedForm = "complement") -
     return torch.where(total > 0, weights, torch.full_like(norms, 1.0 / size))
 
 
-class GABALoss(BaseMTLLoss):
+class GABALoss(LossBalancer):
     """Weights that counter the imbalance of the task gradients on the shared parameters.
 
     Per step, with g_i = ‖∂L_i/∂θ_shared‖₂ of the losses that are actually combined:

@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grace.core.baselines import (
-    BaseMTLLoss,
     DWALoss,
     FixedWeightLoss,
     GradNormLoss,
+    LossBalancer,
     UncertaintyLoss,
 )
 from grace.core.gaba import GABALoss
 from grace.core.inner import INNER_LOSSES, InnerLoss, build_inner_loss
-from grace.core.surgery import SURGEONS, SurgeryLoss
+from grace.core.surgery import GRADIENT_SURGERY, SurgeryLoss
 
 __all__ = [
     "NAMED_METHODS",
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-def _fixed(argument: str | None = None, **options: Any) -> BaseMTLLoss:
+def _fixed(argument: str | None = None, **options: Any) -> LossBalancer:
     if argument is None:
         return FixedWeightLoss(**options)
     try:
@@ -56,7 +56,7 @@ def _fixed(argument: str | None = None, **options: Any) -> BaseMTLLoss:
 class OuterMethod:
     """How a balancer is made, and one line on what it does."""
 
-    build: Callable[..., BaseMTLLoss]
+    build: Callable[..., LossBalancer]
     summary: str
     takes_argument: bool = False
 
@@ -69,7 +69,7 @@ OUTER_METHODS: dict[str, OuterMethod] = {
     "gaba": OuterMethod(GABALoss, "weights counter the ratio of the task gradient norms"),
     **{
         name: OuterMethod(functools.partial(SurgeryLoss, name), summary)
-        for name, summary in SURGEONS.items()
+        for name, summary in GRADIENT_SURGERY.items()
     },
 }
 
@@ -141,7 +141,7 @@ class Method:
     name: str
     inner_name: str
     inner: InnerLoss
-    outer: BaseMTLLoss
+    outer: LossBalancer
     inner_options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grace.core.balancer import BaseMTLLoss
+from grace.core.balancer import LossBalancer
 
-__all__ = ["SURGEONS", "SurgeryLoss"]
+__all__ = ["GRADIENT_SURGERY", "SurgeryLoss"]
 
 Normalise = Literal["none", "norm", "initial_loss"]
 
-SURGEONS: dict[str, str] = {
+GRADIENT_SURGERY: dict[str, str] = {
     "pcgrad": "PCGrad (Yu et al. 2020): project conflicting gradients onto each other's normal",
     "mgda": "MGDA (Désidéri 2012; Sener & Koltun 2018): the shortest vector of the convex hull",
     "imtl_g": "IMTL-G (Liu et al. 2021): equal projections onto every task gradient",
@@ -114,11 +114,11 @@ def _weighting(name: str) -> Callable[[Tensor], Tensor]:
     return makers[name]()  # type: ignore[no-any-return]
 
 
-class SurgeryLoss(BaseMTLLoss):
+class SurgeryLoss(LossBalancer):
     """A gradient surgeon as a balancer: weights from the Gramian of the task gradients.
 
     Args:
-        name: one of ``SURGEONS``.
+        name: one of ``GRADIENT_SURGERY``.
         n_tasks: K.
         normalise: what the gradients are divided by before they are compared. Unscaled losses
             compare mostly the scale of the tasks: ``"norm"`` divides by each gradient's norm,
@@ -138,8 +138,8 @@ class SurgeryLoss(BaseMTLLoss):
         self, name: str = "upgrad", n_tasks: int = 2, normalise: Normalise = "none"
     ) -> None:
         super().__init__(n_tasks)
-        if name not in SURGEONS:
-            raise ValueError(f"unknown surgeon {name!r}: choose from {', '.join(SURGEONS)}")
+        if name not in GRADIENT_SURGERY:
+            raise ValueError(f"unknown surgeon {name!r}: choose from {', '.join(GRADIENT_SURGERY)}")
         if normalise not in ("none", "norm", "initial_loss"):
             raise ValueError(f"normalise={normalise!r}: choose none, norm or initial_loss")
         self.name, self.normalise = name, normalise

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-__all__ = ["age", "departure", "exponential_mean"]
+__all__ = ["age", "baseline_deviation", "exponential_mean"]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -21,7 +21,7 @@ def age(times: Array, starts: Index, lengths: Index, scale: float) -> Array:
     return ((times - np.repeat(times[starts], lengths)) / scale)[:, None]
 
 
-def departure(values: Array, starts: Index, lengths: Index, n_rows: int) -> Array:
+def baseline_deviation(values: Array, starts: Index, lengths: Index, n_rows: int) -> Array:
     """Difference to the mean of the unit's own first ``n_rows`` rows, (R, C).
 
     Within those first rows the mean of the rows so far is taken, so no row sees a later one.

@@ -235,7 +235,7 @@ def _fates(order: pl.Series, left: Mapping[Any, Any], source: object) -> pl.Data
 
 @dataclass(frozen=True)
 class Dataset:
-    """A benchmark: units to learn from, units to be judged on, and how it is usually used.
+    """A benchmark: units to learn from, units to be evaluated on, and how it is usually used.
 
     ``train`` holds run-to-failure units, ``test`` truncated ones with known ``rul_at_end``.
     ``default_sensors`` and ``n_conditions`` are the field's usual choice of inputs and number of

@@ -40,13 +40,13 @@ class PreprocessorConfig(BaseModel):
         clip: limit of the normalised values in σ, or None.
         age: add the time since the unit's first record.
         age_scale: unit of that feature, in the fleet's unit of time.
-        departure: add each sensor's departure from the mean of the unit's own first rows.
-        departure_rows: how many first rows.
-        levels: feed the normalised sensors themselves. Without them the model sees only how far
-            each sensor has moved (``departure`` must be on): a unit's own level, by which a
-            network can tell training units apart and learn their lives by heart, stays hidden.
-        ewm_alphas: add an exponentially weighted mean of each sensor (of its departure, if
-            ``levels`` is off), per α in (0, 1].
+        baseline_deviation: add each sensor's deviation from the mean of the unit's own first rows.
+        baseline_rows: how many first rows.
+        include_sensors: feed the normalised sensors themselves. Without them the model sees only
+            how far each sensor has moved (``baseline_deviation`` must be on), so that the network
+            cannot memorise training units by their constant sensor offset.
+        ewm_alphas: add an exponentially weighted mean of each sensor (of its baseline_deviation, if
+            ``include_sensors`` is off), per α in (0, 1].
         unseen: what to do at an operating condition that training never saw: take the nearest and
             warn, with the distance in the feature table, or raise.
     """
@@ -61,9 +61,9 @@ class PreprocessorConfig(BaseModel):
     clip: float | None = Field(None, gt=0)
     age: bool = False
     age_scale: float = Field(100.0, gt=0)
-    departure: bool = False
-    departure_rows: int = Field(20, ge=1)
-    levels: bool = True
+    baseline_deviation: bool = False
+    baseline_rows: int = Field(20, ge=1)
+    include_sensors: bool = True
     ewm_alphas: tuple[float, ...] = ()
     unseen: Literal["nearest", "error"] = "nearest"
 
@@ -92,8 +92,10 @@ class PreprocessorConfig(BaseModel):
 
     @model_validator(mode="after")
     def _something_to_see(self) -> PreprocessorConfig:
-        if not self.levels and not self.departure:
-            raise ValueError("levels is off and departure too: the model would see no sensor")
+        if not self.include_sensors and not self.baseline_deviation:
+            raise ValueError(
+                "include_sensors and baseline_deviation are both off: the model would see no sensor"
+            )
         return self
 
 
@@ -104,8 +106,8 @@ class FeatureTable:
     ``rows`` is (R, C) float32, C-contiguous, units end to end; ``starts`` and ``lengths`` (U,)
     place each unit; ``unit_ids`` (U) names them; ``times`` (R,); ``condition`` (R,) and
     ``condition_distance`` (R,) tell which operating condition each row was assigned to and how far
-    from it it lies, in training standard deviations. ``level_of`` (C,) is the number of the sensor
-    whose level a channel holds (the sensor itself and its moving means), −1 for the
+    from it it lies, in training standard deviations. ``offset_group`` (C,) is the number of the
+    sensor whose offset a channel holds (the sensor itself and its moving means), −1 for the
     others; empty if unknown.
     """
 
@@ -117,7 +119,7 @@ class FeatureTable:
     times: npt.NDArray[np.float64]
     condition: npt.NDArray[np.int64]
     condition_distance: npt.NDArray[np.float64]
-    level_of: tuple[int, ...] = ()
+    offset_group: tuple[int, ...] = ()
 
 
 class Preprocessor:
@@ -204,28 +206,28 @@ class Preprocessor:
         sensors = (fleet.values(self.sensors_) - self.mean_[labels]) / scale[labels]
         if cfg.clip is not None:
             sensors = sensors.clip(-cfg.clip, cfg.clip)
-        blocks, names = ([sensors], list(self.sensors_)) if cfg.levels else ([], [])
+        blocks, names = ([sensors], list(self.sensors_)) if cfg.include_sensors else ([], [])
         numbers = list(range(len(self.sensors_)))
-        level_of = list(numbers) if cfg.levels else []
+        offset_group = list(numbers) if cfg.include_sensors else []
         if cfg.use_settings:
             spread = np.where(self.settings_std_ > 0, self.settings_std_, 1.0)
             blocks.append((settings - self.settings_mean_) / (spread + cfg.epsilon))
             names += self.schema_.settings
-            level_of += [-1] * len(self.schema_.settings)
-        if cfg.departure:
-            moved = causal.departure(sensors, starts, lengths, cfg.departure_rows)
+            offset_group += [-1] * len(self.schema_.settings)
+        if cfg.baseline_deviation:
+            moved = causal.baseline_deviation(sensors, starts, lengths, cfg.baseline_rows)
             blocks.append(moved)
-            names += [f"{s}_departure" for s in self.sensors_]
-            level_of += [-1] * len(numbers)
+            names += [f"{s}_deviation" for s in self.sensors_]
+            offset_group += [-1] * len(numbers)
         for alpha in cfg.ewm_alphas:
-            source = sensors if cfg.levels else moved
+            source = sensors if cfg.include_sensors else moved
             blocks.append(causal.exponential_mean(source, starts, lengths, alpha))
             names += [f"{s}_ewm{alpha:g}" for s in self.sensors_]
-            level_of += numbers if cfg.levels else [-1] * len(numbers)
+            offset_group += numbers if cfg.include_sensors else [-1] * len(numbers)
         if cfg.age:
             blocks.append(causal.age(fleet.times(), starts, lengths, cfg.age_scale))
             names.append("age")
-            level_of.append(-1)
+            offset_group.append(-1)
         return FeatureTable(
             rows=np.ascontiguousarray(np.concatenate(blocks, axis=1), dtype=np.float32),
             names=tuple(names),
@@ -235,16 +237,16 @@ class Preprocessor:
             times=fleet.times(),
             condition=labels,
             condition_distance=distance,
-            level_of=tuple(level_of),
+            offset_group=tuple(offset_group),
         )
 
-    def levels_only(self) -> Preprocessor:
+    def sensors_only(self) -> Preprocessor:
         """The same learned statistics, giving the normalised sensors and nothing else."""
         bare = copy.copy(self)
         bare.config = self.config.model_copy(
             update={
-                "levels": True,
-                "departure": False,
+                "include_sensors": True,
+                "baseline_deviation": False,
                 "age": False,
                 "ewm_alphas": (),
                 "use_settings": False,

@@ -26,7 +26,7 @@ def split_units(fleet: Fleet, fraction: float = 0.15, *, seed: int = 0) -> UnitS
 
     The failed units are ordered by life and cut into as many strata as units are to be held out;
     one is drawn from each. Units still running stay in training: without an end they cannot be
-    judged on.
+    evaluated on.
 
     Args:
         fleet: the units to divide.

@@ -56,7 +56,7 @@ class WindowSet:
 
     Targets per window, shape (M,): ``rul`` capped, ``health`` class, ``unit`` index into
     ``unit_ids``. Targets are NaN and −1 where nobody knows them (only if asked for).
-    ``level_of`` (C,) is the feature table's.
+    ``offset_group`` (C,) is the feature table's.
     """
 
     rows: Tensor
@@ -67,7 +67,7 @@ class WindowSet:
     unit: Tensor
     unit_ids: tuple[Any, ...]
     length: int
-    level_of: Tensor | None = None
+    offset_group: Tensor | None = None
 
     @classmethod
     def build(
@@ -106,7 +106,7 @@ class WindowSet:
             unit=torch.from_numpy(owner),
             unit_ids=table.unit_ids,
             length=config.length,
-            level_of=torch.tensor(table.level_of) if table.level_of else None,
+            offset_group=torch.tensor(table.offset_group) if table.offset_group else None,
         )
 
     def __len__(self) -> int:

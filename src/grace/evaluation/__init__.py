@@ -1,6 +1,6 @@
 """How good is a prediction, really? Metrics, protocol, trivial baselines and statistics.
 
-Everything here works on plain arrays, so any model can be judged, ours or not.
+Everything here works on plain arrays, so any model can be evaluated, ours or not.
 """
 
 from grace.evaluation.baselines import (
@@ -27,7 +27,6 @@ from grace.evaluation.fleet_prognostics import (
     prognostics_by_unit,
     prognostics_summary,
 )
-from grace.evaluation.judging import evaluate, metric_set
 from grace.evaluation.metrics import (
     ZoneError,
     bias,
@@ -43,6 +42,7 @@ from grace.evaluation.metrics import (
     rmse,
 )
 from grace.evaluation.plausibility import Flag, LabelFloor, check_plausibility, label_floor
+from grace.evaluation.predictor_metrics import evaluate, metric_set
 from grace.evaluation.prognostics import (
     alpha_lambda_accuracy,
     convergence,
@@ -54,10 +54,10 @@ from grace.evaluation.protocol import Protocol
 from grace.evaluation.results import (
     Evaluation,
     HealthSet,
-    Judged,
     LabelPair,
     MetricSet,
     OptimismGap,
+    PredictorMetrics,
 )
 
 __all__ = [
@@ -71,12 +71,12 @@ __all__ = [
     "GradientBoostingBaseline",
     "HealthSet",
     "Interval",
-    "Judged",
     "LabelFloor",
     "LabelPair",
     "MetricSet",
     "OptimismGap",
     "PairedTest",
+    "PredictorMetrics",
     "PrognosticsSummary",
     "Protocol",
     "TrivialBaseline",

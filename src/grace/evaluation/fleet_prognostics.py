@@ -52,11 +52,11 @@ def prognostics_by_unit(
         time: (R,).
         y_true: uncapped RUL, (R,); units with a NaN (nobody knows when they fail) get NaN.
         y_pred: predicted capped RUL, (R,).
-        cap: label cap; rows with a larger true RUL are not judged.
+        cap: label cap; rows with a larger true RUL are not evaluated.
         alpha: cone of the α-λ accuracy.
         lambdas: moments t_λ.
         horizon_alpha: band of the prognostic horizon, as a share of the unit's whole life.
-        min_points: units with fewer judged rows get NaN everywhere.
+        min_points: units with fewer evaluated rows get NaN everywhere.
 
     Returns:
         Columns (U,): "unit", "to_failure" (1 if the last row has RUL 0), "horizon", "cra",
@@ -79,10 +79,10 @@ def prognostics_by_unit(
             continue
         table["to_failure"][u] = float(true[rows[-1]] == 0.0)
         life = times[rows[-1]] + true[rows[-1]] - times[rows[0]]
-        judged = rows if cap is None else rows[true[rows] <= cap]
-        if judged.size < min_points:
+        evaluated = rows if cap is None else rows[true[rows] <= cap]
+        if evaluated.size < min_points:
             continue
-        args = (times[judged], true[judged], pred[judged])
+        args = (times[evaluated], true[evaluated], pred[evaluated])
         table["horizon"][u] = prognostic_horizon(*args, bound=horizon_alpha * life)
         table["cra"][u] = cumulative_relative_accuracy(*args)
         table["convergence"][u] = convergence(*args)
@@ -103,7 +103,7 @@ class UnitSummary(BaseModel):
 
 
 class PrognosticsSummary(BaseModel):
-    """Prognostic metrics over units: n_units judged, n_to_failure of them observed to failure.
+    """Prognostic metrics over units: n_units evaluated, n_to_failure of them observed to failure.
 
     ``metrics`` maps the column names of :func:`prognostics_by_unit` to their summary; the mean of
     "alpha_lambda_0.5" is the share of units inside the cone half-way.

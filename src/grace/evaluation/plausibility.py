@@ -82,7 +82,7 @@ def check_plausibility(
     Args:
         dataset: "FD001" … "FD004" in any case switch on what is known of these; others do not.
         label_cap: cap of the labels; the expected lowest RMSE is known for 125 only.
-        n_units: test engines judged.
+        n_units: test engines evaluated.
         rmse_capped: RMSE against capped labels.
         rmse_raw: RMSE against raw labels.
         nasa_raw: NASA score (sum) against raw labels.
@@ -115,7 +115,7 @@ def check_plausibility(
     expected = CMAPSS_TEST_ENGINES.get(name)
     if expected is not None and n_units is not None and n_units != expected:
         text = (
-            f"{n_units} engines were judged, but the test set of {name} has {expected}: short "
+            f"{n_units} engines were evaluated, but the test set of {name} has {expected}: short "
             "engines may have been dropped, and the figures compare with nobody's."
         )
         flags.append(Flag(code="wrong_unit_count", severity="error", message=text))

@@ -9,7 +9,7 @@ time of the first prediction, t_EoL end of life, r* true RUL, r predicted RUL, t
 * Predictions are single numbers, so the criterion "at least β of the predicted distribution lies
   in the band" becomes "the prediction lies in the band".
 * A trajectory may end before the failure (C-MAPSS test engines) if the true RUL is known. What
-  happens between its last row and the failure is then not judged.
+  happens between its last row and the failure is then not evaluated.
 * A predictor of *capped* RUL says nothing above the cap: over a fleet
   (:func:`~grace.evaluation.prognostics_by_unit`) t_P is the first row with a true RUL <= cap.
 * [S10] numbers its equations; only its names are given here, as the numbers were not at hand.

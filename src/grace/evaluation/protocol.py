@@ -31,7 +31,7 @@ class Protocol(BaseModel):
         prediction: which prediction of a test engine the primary figures judge.
         n_train: engines trained on.
         n_validation: engines held out of the training set, 0 if none.
-        n_test: engines judged.
+        n_test: engines evaluated.
         validation_fraction: share of the training engines that was asked to be held out.
         seeds: training seeds behind the figure; several mean an ensemble or a mean.
 
@@ -94,7 +94,7 @@ class Protocol(BaseModel):
         )
         limits = " and ".join(f"{t:g}" for t in self.health_thresholds)
         text = (
-            f"{self.dataset}: {self.prediction}, {_engines(self.n_test)} judged; trained on "
+            f"{self.dataset}: {self.prediction}, {_engines(self.n_test)} evaluated; trained on "
             f"{_engines(self.n_train)}; {chosen}; {cap}; health classes split at {limits} "
             f"{self.time_unit}; {seeds}."
         )

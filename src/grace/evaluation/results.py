@@ -13,10 +13,10 @@ from grace.evaluation.protocol import Protocol
 __all__ = [
     "Evaluation",
     "HealthSet",
-    "Judged",
     "LabelPair",
     "MetricSet",
     "OptimismGap",
+    "PredictorMetrics",
 ]
 
 
@@ -58,7 +58,7 @@ class HealthSet(_Value):
     confusion: tuple[tuple[int, ...], ...]
 
 
-class Judged(_Value):
+class PredictorMetrics(_Value):
     """One predictor: at each engine's last cycle (primary) and over all cycles.
 
     Health is None if the predictor gave no classes.
@@ -108,7 +108,7 @@ def _row(who: str, cycles: str, labels: str, metrics: MetricSet) -> tuple[str, .
 
 
 class Evaluation(_Value):
-    """A judged model with its protocol, the trivial baselines beside it, and remarks.
+    """A evaluated model with its protocol, the trivial baselines beside it, and remarks.
 
     ``zones`` are at the last cycle, against capped labels; the last zone is what lies at the cap.
     ``n_units_unknown`` engines were left out because nobody knows when they fail.
@@ -116,8 +116,8 @@ class Evaluation(_Value):
     """
 
     protocol: Protocol
-    model: Judged
-    baselines: dict[str, Judged] = Field(default_factory=dict)
+    model: PredictorMetrics
+    baselines: dict[str, PredictorMetrics] = Field(default_factory=dict)
     zones: tuple[ZoneError, ...] = ()
     prognostics: PrognosticsSummary
     flags: tuple[Flag, ...] = ()
@@ -167,7 +167,7 @@ class Evaluation(_Value):
         for cycles, pair in (("last", self.model.last_cycle), ("all", self.model.all_cycles)):
             table.append(_row(f"model{mark}", cycles, "capped", pair.capped))
             table.append(_row(f"model{mark}", cycles, "raw", pair.raw))
-        for name, judged in self.baselines.items():
-            table.append(_row(name, "last", "capped", judged.last_cycle.capped))
-            table.append(_row(name, "last", "raw", judged.last_cycle.raw))
+        for name, evaluated in self.baselines.items():
+            table.append(_row(name, "last", "capped", evaluated.last_cycle.capped))
+            table.append(_row(name, "last", "raw", evaluated.last_cycle.raw))
         return table

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from grace.experiments.prepare import load_data
 from grace.experiments.run import run_name
+from grace.experiments.training_data import load_data
 from grace.experiments.workers import Event, Task, run_tasks
 from grace.prediction.artifact import ArtifactError, read_artifact_json
 from grace.training.config import RunConfig, deep_merge

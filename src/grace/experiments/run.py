@@ -18,16 +18,16 @@ from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import capped_rul
 from grace.data.splits import UnitSplit
 from grace.evaluation import Evaluation
-from grace.experiments.folder import (
+from grace.experiments.run_dir import (
     RunResult,
     clear,
-    finished,
+    load_finished_run,
+    lock_run_dir,
     metrics,
     read_metrics,
-    sole_user,
 )
-from grace.experiments.judge import baseline_predictions, differences, judge_predictions
-from grace.experiments.prepare import Prepared, load_data, prepare
+from grace.experiments.run_evaluation import baseline_predictions, differences, evaluate_predictions
+from grace.experiments.training_data import TrainingData, build_training_data, load_data
 from grace.prediction.artifact import Artifact, ArtifactError, write_json
 from grace.prediction.predictor import Predictor
 from grace.training.config import RunConfig
@@ -96,16 +96,16 @@ def run(
     data = dataset or load_data(config, data_root)
     if data.test.units["rul_at_end"].null_count() == data.test.n_units:
         raise DataError(
-            "no test unit has a known RUL at its end, so nothing can be judged.",
+            "no test unit has a known RUL at its end, so nothing can be evaluated.",
             source=data.name,
             remedy="give rul_at_end for the test units.",
         )
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     fingerprint = _fingerprint(config, hashes)
-    done = None if overwrite else finished(folder, fingerprint)
+    done = None if overwrite else load_finished_run(folder, fingerprint)
     if done is not None:
         return done
-    with sole_user(folder):
+    with lock_run_dir(folder):
         if overwrite:
             clear(folder)
         return _run(config, folder, data, hashes, fingerprint, told)
@@ -122,7 +122,7 @@ def _run(
     """Train or go on, judge, save."""
     began = time.perf_counter()
     told.stage("splitting units and fitting the preprocessing")
-    prepared = prepare(config, data)
+    prepared = build_training_data(config, data)
     told.stage(
         f"training {config.method.name} on {len(prepared.train)} windows of "
         f"{len(prepared.split.train)} units"
@@ -142,7 +142,7 @@ def _run(
             copy_with_weights(prepared.model, best.weights), prepared.preprocessor, config, {}
         )
         predicted = Predictor(artifact).predict(data.test, every_row=True)
-        evaluations[monitor] = judge_predictions(
+        evaluations[monitor] = evaluate_predictions(
             config, data.name, data.test, predicted, beside, prepared.split, select_on=monitor
         )
         if monitor == config.select_on:
@@ -227,7 +227,7 @@ def evaluate_run(
         else {}
     )
     predicted = predictor.predict(data.test, every_row=True)
-    fresh = judge_predictions(
+    fresh = evaluate_predictions(
         config, data.name, data.test, predicted, beside, split, select_on=config.select_on
     )
     stored, _ = read_metrics(folder)
@@ -235,7 +235,7 @@ def evaluate_run(
 
 
 def _train(
-    config: RunConfig, prepared: Prepared, folder: Path, fingerprint: str, told: RunListener
+    config: RunConfig, prepared: TrainingData, folder: Path, fingerprint: str, told: RunListener
 ) -> FitResult:
     trainer = Trainer(
         prepared.model,

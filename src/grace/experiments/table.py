@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from grace.evaluation import PairedTest, holm, paired_tests
-from grace.experiments.folder import read_metrics
+from grace.experiments.run_dir import read_metrics
 from grace.prediction.artifact import read_artifact_json
 
 __all__ = [

@@ -20,10 +20,10 @@ from typing import Literal
 import torch
 import yaml
 
-from grace.experiments.failure import explain
 from grace.experiments.run import RunListener, run
+from grace.experiments.user_message import user_message
 from grace.training.config import RunConfig
-from grace.training.memory import keep_freed_memory
+from grace.training.malloc import keep_freed_memory
 from grace.training.trainer import Progress
 
 __all__ = ["Event", "Task", "run_tasks"]
@@ -228,7 +228,7 @@ def _do(task: Task, data_root: Path | None, connection: Connection) -> Event:
     except (EOFError, BrokenPipeError):
         raise
     except Exception as error:
-        told = explain(error)
+        told = user_message(error)
         trace = "" if told else "".join(traceback.format_exception(error))
         text = told or str(error) or type(error).__name__
         return Event(task.name, "failed", text, trace, seconds=time.monotonic() - began)

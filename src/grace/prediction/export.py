@@ -9,7 +9,7 @@ The file takes **normalised** windows and gives RUL and health probabilities:
 ========== ==================== ===================================================
 
 Preprocessing stays outside, in the artifact: it works on rows, of which neighbouring windows share
-T − 1, and on whole units (age, departure, moving means), which a window does not know. The file's
+T − 1, and on whole units (age, deviation, moving means), which a window does not know. The file's
 metadata name the preprocessing by hash, so that a mismatch is an error and not a wrong number.
 
 The batch is dynamic; the window length is not. The exporter unrolls the recurrence to the length

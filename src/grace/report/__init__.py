@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from grace.report.overview import overview_figure
     from grace.report.page import write_report
-    from grace.report.picture import report_picture
 
-__all__ = ["report_picture", "write_report"]
+__all__ = ["overview_figure", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,8 +17,8 @@ def __getattr__(name: str) -> Any:
         from grace.report.page import write_report
 
         return write_report
-    if name == "report_picture":
-        from grace.report.picture import report_picture
+    if name == "overview_figure":
+        from grace.report.overview import overview_figure
 
-        return report_picture
+        return overview_figure
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

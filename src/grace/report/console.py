@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from grace.evaluation import Evaluation, Judged, LabelPair
+from grace.evaluation import Evaluation, LabelPair, PredictorMetrics
 
 __all__ = ["render_evaluation"]
 
@@ -79,8 +79,8 @@ def _comparison(evaluation: Evaluation) -> Table:
     return table
 
 
-def _beside(evaluation: Evaluation) -> list[tuple[str, Judged]]:
-    return [(name.replace("_", " "), judged) for name, judged in evaluation.baselines.items()]
+def _beside(evaluation: Evaluation) -> list[tuple[str, PredictorMetrics]]:
+    return [(name.replace("_", " "), evaluated) for name, evaluated in evaluation.baselines.items()]
 
 
 def _figures(pair: LabelPair) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from grace.data.conditions import OperatingConditions
 from grace.data.fleet import Dataset, Fleet
-from grace.data.inspection import inspect
+from grace.data.quality import check_quality
 
 __all__ = ["render_dataset"]
 
@@ -40,7 +40,7 @@ def render_dataset(data: Dataset) -> RenderableType:
     findings = [
         Text(f"{finding.severity}: {finding.message}", style="dim")
         for fleet in (data.train, data.test)
-        for finding in inspect(fleet)
+        for finding in check_quality(fleet)
     ]
     return Group(
         Text(f"{data.name}: {data.description}", style="bold"),

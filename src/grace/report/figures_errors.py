@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from grace.evaluation import HealthSet, MetricSet, ZoneError
+from grace.report.formatting import signed_short
 from grace.report.style import (
     BESIDE,
     EARLY,
@@ -23,7 +24,6 @@ from grace.report.style import (
     new_figure,
     state_names,
 )
-from grace.report.wording import signed_short
 
 __all__ = [
     "cone_share_figure",
@@ -178,7 +178,7 @@ def cone_share_figure(
     ax.set(
         xlim=(0, 1),
         ylim=(0, 1.04),
-        xlabel="λ, share of the judged life",
+        xlabel="λ, share of the evaluated life",
         ylabel=f"units within ±{alpha:.0%}",
     )
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from grace.report.material import Trajectory
+from grace.report.run_data import Trajectory
 from grace.report.style import (
     BESIDE,
     EARLY,
@@ -32,24 +32,24 @@ _MOST_POINTS = 500  # drawn per line
 
 
 def sorted_figure(
-    judged: Sequence[Trajectory], cap: float | None, limits: Sequence[float], time_unit: str
+    evaluated: Sequence[Trajectory], cap: float | None, limits: Sequence[float], time_unit: str
 ) -> Figure:
     """Test units by true RUL, each prediction on a stick to its truth."""
     figure = new_figure(860, 350)
     ax = figure.add_subplot()
-    draw_sorted(ax, judged, cap, limits, time_unit)
+    draw_sorted(ax, evaluated, cap, limits, time_unit)
     return figure
 
 
 def draw_sorted(
     ax: Axes,
-    judged: Sequence[Trajectory],
+    evaluated: Sequence[Trajectory],
     cap: float | None,
     limits: Sequence[float],
     time_unit: str,
 ) -> None:
     """The content of :func:`sorted_figure`; up-triangles are late, down-triangles early."""
-    order = sorted(judged, key=lambda t: (t.true_capped[-1], t.predicted[-1]))
+    order = sorted(evaluated, key=lambda t: (t.true_capped[-1], t.predicted[-1]))
     true = np.array([t.true_capped[-1] for t in order])
     predicted = np.array([t.predicted[-1] for t in order])
     place = np.arange(1, true.size + 1)
@@ -139,9 +139,9 @@ def cone_figure(trajectory: Trajectory, cap: float | None, alpha: float, time_un
     """One unit against the cone that narrows with its remaining life (α-λ)."""
     figure = new_figure(390, 300)
     ax = figure.add_subplot()
-    judged = np.ones(trajectory.time.size, bool) if cap is None else trajectory.true <= cap
+    evaluated = np.ones(trajectory.time.size, bool) if cap is None else trajectory.true <= cap
     time, true, predicted = (
-        v[judged] for v in (trajectory.time, trajectory.true, trajectory.predicted)
+        v[evaluated] for v in (trajectory.time, trajectory.true, trajectory.predicted)
     )
     end = time[-1] + true[-1]
     lam = (time - time[0]) / max(end - time[0], 1e-12)
@@ -156,11 +156,11 @@ def cone_figure(trajectory: Trajectory, cap: float | None, alpha: float, time_un
     for part, color, name in ((inside, MODEL, "inside"), (~inside, LATE, "outside")):
         rows = np.flatnonzero(part)[::step]
         ax.plot(lam[rows], predicted[rows], "o", ms=4, color=color, mec=PAPER, mew=0.5, label=name)
-    start = "first record" if judged[0] else f"RUL {true[0]:g}"
+    start = "first record" if evaluated[0] else f"RUL {true[0]:g}"
     ax.set(
         xlim=(0, 1.0),
         ylim=(0, None),
-        xlabel=f"λ, share of the judged life ({start} = 0, failure = 1)",
+        xlabel=f"λ, share of the evaluated life ({start} = 0, failure = 1)",
         ylabel=f"RUL, {time_unit}",
     )
     ax.legend(loc="upper right", fontsize=9)

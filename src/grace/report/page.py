@@ -14,13 +14,13 @@ from markupsafe import Markup
 
 from grace._version import __version__
 from grace.evaluation import Evaluation, Interval
-from grace.report import tables, wording
-from grace.report.choice import choose_units
-from grace.report.gallery import Gallery
-from grace.report.material import Material, read_material
+from grace.report import formatting, tables
+from grace.report.report_figures import ReportFigures
+from grace.report.run_data import RunData, read_run_data
+from grace.report.select_units import select_units
 from grace.report.style import PALETTE, state_names, state_role
+from grace.report.summary import summarize
 from grace.report.svg import style_hash
-from grace.report.words import verdict
 
 __all__ = ["SECTIONS", "Section", "write_report"]
 
@@ -34,7 +34,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-    Section("verdict", "Verdict", "Verdict"),
+    Section("summary", "Summary", "Summary"),
     Section("units", "Which units must come in", "Units to bring in"),
     Section("time", "Remaining life over time", "Over time"),
     Section("sorted", "All test units against the truth", "Against the truth"),
@@ -67,7 +67,7 @@ def write_report(
     """
     folder = Path(run_folder)
     target = folder / "report.html" if output is None else Path(output)
-    html = _render(read_material(folder), units)
+    html = _render(read_run_data(folder), units)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(target.name + ".tmp")
     temporary.write_text(html, encoding="utf-8")
@@ -75,7 +75,7 @@ def write_report(
     return target
 
 
-def _render(m: Material, units: Sequence[Any] | None) -> str:
+def _render(m: RunData, units: Sequence[Any] | None) -> str:
     environment = Environment(
         loader=PackageLoader("grace.report"),
         autoescape=True,
@@ -84,11 +84,11 @@ def _render(m: Material, units: Sequence[Any] | None) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": wording.figure,
-        "signed": wording.signed,
-        "share": wording.share,
+        "number": formatting.figure,
+        "signed": formatting.signed,
+        "share": formatting.share,
     }
-    gallery = Gallery(m, choose_units(m, units))
+    gallery = ReportFigures(m, select_units(m, units))
     loader = environment.loader
     assert loader is not None
     css = _palette_css() + loader.get_source(environment, "report.css")[0] + gallery.sheet.css
@@ -105,7 +105,7 @@ def _palette_css() -> str:
     )
 
 
-def _values(m: Material) -> dict[str, Any]:
+def _values(m: RunData) -> dict[str, Any]:
     evaluation, config = m.evaluation, m.artifact.get("config", {})
     protocol = evaluation.protocol
     method = str(config.get("method", {}).get("name", "model")).upper()
@@ -113,7 +113,7 @@ def _values(m: Material) -> dict[str, Any]:
     names, name = state_names(m.n_states), m.folder.resolve().name
     return {
         "version": m.artifact.get("grace", __version__),
-        "title": f"{protocol.dataset} {method}: RMSE {wording.figure(evaluation.rmse)}",
+        "title": f"{protocol.dataset} {method}: RMSE {formatting.figure(evaluation.rmse)}",
         "folder": name,
         "mark": m.mark,
         "sections": SECTIONS,
@@ -124,7 +124,7 @@ def _values(m: Material) -> dict[str, Any]:
         "dataset_text": dataset.get("description"),
         "cap": None if m.cap is None else f"{m.cap:g}",
         "time_unit": m.time_unit,
-        "verdict": verdict(m),
+        "summary": summarize(m),
         "cards": _cards(m),
         "banner": [f.message for f in evaluation.flags if f.code == "test_selected"],
         "flags": [f for f in evaluation.flags if f.code != "test_selected"],
@@ -138,7 +138,7 @@ def _values(m: Material) -> dict[str, Any]:
         "training_notes": _training_notes(m),
         "has_baselines": bool(evaluation.baselines),
         "results": tables.results(m),
-        "level": wording.level_of(evaluation.model.last_cycle.capped),
+        "level": formatting.level_of(evaluation.model.last_cycle.capped),
         "gap": _gap(evaluation, m.honest),
         "provenance": tables.provenance_rows(m),
         "config_yaml": yaml.safe_dump(config, sort_keys=False),
@@ -156,50 +156,50 @@ class Card(NamedTuple):
     ours: bool = True
 
 
-def _cards(m: Material) -> list[Card]:
+def _cards(m: RunData) -> list[Card]:
     last = m.evaluation.model.last_cycle.capped
     capped = "" if m.cap is None else f", labels capped at {m.cap:g}"
-    level = wording.level_of(last)
+    level = formatting.level_of(last)
 
     def between(interval: Interval | None) -> str:
-        text = wording.interval_text(interval)
+        text = formatting.interval_text(interval)
         return f"{level} interval {text}" if text else "no interval"
 
     cards = [
         Card(
             f"RMSE, last record{capped}",
-            wording.figure(last.rmse),
+            formatting.figure(last.rmse),
             m.time_unit,
             between(last.intervals.get("rmse")),
         )
     ]
     for name in tables.rivals(m.evaluation):
         theirs = m.evaluation.baselines[name].last_cycle.capped
-        what = f"{wording.predictor_name(name).capitalize()}, same units"
+        what = f"{formatting.predictor_name(name).capitalize()}, same units"
         text = between(theirs.intervals.get("rmse"))
-        cards.append(Card(what, wording.figure(theirs.rmse), m.time_unit, text, ours=False))
-    nasa = wording.figure(last.nasa_sum)
+        cards.append(Card(what, formatting.figure(theirs.rmse), m.time_unit, text, ours=False))
+    nasa = formatting.figure(last.nasa_sum)
     cards.append(
         Card("NASA score (late costs more)", nasa, "", between(last.intervals.get("nasa_sum")))
     )
-    late = wording.share(last.late_share)
-    leaning = f"mean error {wording.signed(last.bias)} {m.time_unit}"
+    late = formatting.share(last.late_share)
+    leaning = f"mean error {formatting.signed(last.bias)} {m.time_unit}"
     cards.append(Card("Predicted too late", late, "of units", leaning))
     health = m.evaluation.model.health_last_cycle
     if health is not None:
-        right, f1 = wording.share(health.accuracy), wording.figure(health.macro_f1)
+        right, f1 = formatting.share(health.accuracy), formatting.figure(health.macro_f1)
         cards.append(Card("Health state right", right, "of units", f"macro F1 {f1}"))
     return cards
 
 
-def _states_text(m: Material, names: list[str]) -> str:
+def _states_text(m: RunData, names: list[str]) -> str:
     limits = [f"{v:g}" for v in m.evaluation.protocol.health_thresholds]
     parts = [f"{names[0]} above {limits[0]} {m.time_unit}"]
     parts += [f"{name} at or below {limit}" for name, limit in zip(names[1:], limits, strict=True)]
     return f"True state by remaining life: {', '.join(parts)}."
 
 
-def _training_notes(m: Material) -> list[str]:
+def _training_notes(m: RunData) -> list[str]:
     notes = []
     if not m.history:
         notes.append("This run left no history of its epochs.")
@@ -211,7 +211,7 @@ def _training_notes(m: Material) -> list[str]:
     floor = [r["floor_share"] for r in m.telemetry if r.get("floor_share") is not None]
     if floor:
         notes.append(
-            f"The floor held a weight up on {wording.share(floor[-1])} of the steps since warm-up"
+            f"A weight was on its floor in {formatting.share(floor[-1])} of the steps since warm-up"
             + (": there the method is a fixed weighting." if floor[-1] > 0.5 else ".")
         )
     return notes
@@ -222,7 +222,7 @@ def _gap(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any] | 
         return None
     gap, mine, other = honest.optimism_gap, evaluation.model.last_cycle, honest.model.last_cycle
     rows = [
-        (title, wording.figure(a), wording.figure(b), wording.signed(c))
+        (title, formatting.figure(a), formatting.figure(b), formatting.signed(c))
         for title, a, b, c in (
             ("RMSE, capped labels", other.capped.rmse, mine.capped.rmse, gap.rmse_capped),
             ("RMSE, raw labels", other.raw.rmse, mine.raw.rmse, gap.rmse_raw),
@@ -230,7 +230,7 @@ def _gap(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any] | 
             ("NASA score, raw", other.raw.nasa_sum, mine.raw.nasa_sum, gap.nasa_raw),
         )
     ]
-    here, there = wording.figure(evaluation.rmse), wording.figure(honest.rmse)
+    here, there = formatting.figure(evaluation.rmse), formatting.figure(honest.rmse)
     text = f"Chosen on held-out units, the same training has RMSE {there} instead of {here}."
     if here == there:
         text = f"Chosen on held-out units, the same training has the same RMSE, {here}."

@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from grace.evaluation import Evaluation, Judged, LabelPair
-from grace.report.material import Material
-from grace.report.style import state_names, state_role
-from grace.report.wording import (
+from grace.evaluation import Evaluation, LabelPair, PredictorMetrics
+from grace.report.formatting import (
     duration,
     figure,
     interval_text,
@@ -18,6 +16,8 @@ from grace.report.wording import (
     signed,
     signed_short,
 )
+from grace.report.run_data import RunData
+from grace.report.style import state_names, state_role
 
 __all__ = [
     "MetricGroup",
@@ -47,10 +47,10 @@ class RankedUnit(NamedTuple):
     side: str
 
 
-def ranking(material: Material) -> list[RankedUnit]:
+def ranking(run_data: RunData) -> list[RankedUnit]:
     """Every test unit, the one with the shortest predicted life first."""
-    frame = material.last_rows.sort("rul", maintain_order=True)
-    cap, names = material.cap, state_names(material.n_states)
+    frame = run_data.last_rows.sort("rul", maintain_order=True)
+    cap, names = run_data.cap, state_names(run_data.n_states)
     full = cap if cap is not None else max(float(frame["rul"].max() or 1.0), 1.0)  # type: ignore[arg-type]
     rows = []
     for rank, row in enumerate(frame.iter_rows(named=True), start=1):
@@ -77,7 +77,7 @@ def ranking(material: Material) -> list[RankedUnit]:
     return rows
 
 
-def by_rmse(evaluation: Evaluation) -> dict[str, Judged]:
+def by_rmse(evaluation: Evaluation) -> dict[str, PredictorMetrics]:
     """The baselines, the strongest first."""
     return dict(sorted(evaluation.baselines.items(), key=lambda b: b[1].last_cycle.capped.rmse))
 
@@ -111,10 +111,10 @@ class MetricGroup(NamedTuple):
     rows: list[MetricRow]
 
 
-def results(material: Material) -> list[MetricGroup]:
+def results(run_data: RunData) -> list[MetricGroup]:
     """Model and baselines: last and all rows, each against capped and against raw labels."""
-    evaluation, cap = material.evaluation, material.cap
-    predictors: dict[str, Judged] = {"model": evaluation.model}
+    evaluation, cap = run_data.evaluation, run_data.cap
+    predictors: dict[str, PredictorMetrics] = {"model": evaluation.model}
     predictors |= {predictor_name(k): v for k, v in by_rmse(evaluation).items()}
     last, every = evaluation.model.last_cycle, evaluation.model.all_cycles
     capped = "uncapped labels" if cap is None else f"labels capped at {cap:g}"
@@ -126,14 +126,15 @@ def results(material: Material) -> list[MetricGroup]:
         for label, title in (("capped", capped), ("raw", "raw labels")):
             assert isinstance(pair, LabelPair)
             rows = [
-                _metric_row(name, judged, attribute, label) for name, judged in predictors.items()
+                _metric_row(name, evaluated, attribute, label)
+                for name, evaluated in predictors.items()
             ]
             groups.append(MetricGroup(f"{place}, {title}", rows))
     return groups
 
 
-def _metric_row(name: str, judged: Judged, place: str, label: str) -> MetricRow:
-    m = getattr(getattr(judged, place), label)
+def _metric_row(name: str, evaluated: PredictorMetrics, place: str, label: str) -> MetricRow:
+    m = getattr(getattr(evaluated, place), label)
     at = {k: interval_text(m.intervals.get(k)) for k in ("rmse", "mae", "nasa_sum")}
     return MetricRow(
         name, name == "model", figure(m.rmse), at["rmse"], figure(m.mae), at["mae"],
@@ -142,9 +143,9 @@ def _metric_row(name: str, judged: Judged, place: str, label: str) -> MetricRow:
     )  # fmt: skip
 
 
-def prognostic_rows(material: Material) -> list[tuple[str, str, str, str]]:
+def prognostic_rows(run_data: RunData) -> list[tuple[str, str, str, str]]:
     """Name, mean, median and number of units of every prognostic metric."""
-    summary, unit = material.evaluation.prognostics, material.time_unit
+    summary, unit = run_data.evaluation.prognostics, run_data.time_unit
     rows = []
     for key, value in summary.metrics.items():
         if key == "horizon":
@@ -167,9 +168,9 @@ def prognostic_rows(material: Material) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def provenance_rows(material: Material) -> list[tuple[str, str]]:
+def provenance_rows(run_data: RunData) -> list[tuple[str, str]]:
     """What was made from what, with what: term and value, the value plain text."""
-    artifact = material.artifact
+    artifact = run_data.artifact
     facts = artifact.get("provenance", {})
     environment = artifact.get("environment", {})
     features = artifact.get("preprocessor", {}).get("config", {})
@@ -187,7 +188,7 @@ def provenance_rows(material: Material) -> list[tuple[str, str]]:
         ("Test units", split.get("n_test")),
         ("Inputs", f"{len(inputs)}: {', '.join(map(str, inputs))}" if inputs else None),
         ("Preprocessing", _preprocessing(features, artifact.get("preprocessor", {}))),
-        ("Window", _window(config.get("windows", {}), material.time_unit)),
+        ("Window", _window(config.get("windows", {}), run_data.time_unit)),
         ("Method", config.get("method", {}).get("name")),
         ("Network", _network(artifact.get("model", {}))),
         ("Seed", config.get("seed")),
@@ -220,8 +221,8 @@ def _preprocessing(config: dict[str, Any], fitted: dict[str, Any]) -> str:
         parts.append(f"clipped at ±{config['clip']:g}")
     if config.get("age"):
         parts.append("age of the unit")
-    if config.get("departure"):
-        parts.append(f"departure from the unit's own first {config.get('departure_rows')} records")
+    if config.get("baseline_deviation"):
+        parts.append(f"deviation from the unit's own first {config.get('baseline_rows')} records")
     if config.get("ewm_alphas"):
         weights = ", ".join(f"{a:g}" for a in config["ewm_alphas"])
         parts.append(f"exponentially weighted means ({weights})")

@@ -123,7 +123,7 @@ class TrainingConfig(_Section):
         ema_warmup: let the decay grow as (1 + t)/(10 + t) up to ``ema_decay``, so that short runs
             are not averaged with the initial weights.
         input_noise: standard deviation of Gaussian noise on the inputs while training, in σ.
-        level_noise: standard deviation of a random shift per window and sensor while training, in
+        offset_noise: standard deviation of a random shift per window and sensor while training, in
             σ: it blurs a unit's own sensor level, by which a network can tell training units apart
             and learn their lives by heart, and leaves departures from that level alone.
         early_stopping_patience: stop after this many epochs without a better selection RMSE;
@@ -155,7 +155,7 @@ class TrainingConfig(_Section):
     ema_decay: float = Field(0.999, ge=0, lt=1)
     ema_warmup: bool = False
     input_noise: float = Field(0.0, ge=0)
-    level_noise: float = Field(0.0, ge=0)
+    offset_noise: float = Field(0.0, ge=0)
     early_stopping_patience: int | None = Field(100, ge=1)
     precision: Precision = "fp32"
     deterministic: bool = False

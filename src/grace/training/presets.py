@@ -17,7 +17,12 @@ class Preset:
     values: Mapping[str, Any]
 
 
-_CAUSAL_FEATURES = {"age": True, "departure": True, "ewm_alphas": (0.1, 0.03), "clip": 6.0}
+_CAUSAL_FEATURES = {
+    "age": True,
+    "baseline_deviation": True,
+    "ewm_alphas": (0.1, 0.03),
+    "clip": 6.0,
+}
 
 # Chosen on held-out training engines of FD001 and FD002, never on a test set. An epoch is a random
 # sample of the windows: neighbouring windows are near copies, and short epochs let the weight
@@ -31,7 +36,7 @@ _REGULARISED = {
     "ema_decay": 0.99,
     "ema_warmup": True,
     "input_noise": 0.2,
-    "level_noise": 0.5,
+    "offset_noise": 0.5,
 }
 
 PRESETS: dict[str, Preset] = {

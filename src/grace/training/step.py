@@ -26,7 +26,7 @@ from grace.core.methods import Method
 from grace.data.windows import Batch
 from grace.models import DualTaskModel
 
-__all__ = ["NonFiniteLossError", "StepLog", "Stepper", "training_step"]
+__all__ = ["NonFiniteLossError", "StepLog", "TrainState", "training_step"]
 
 
 class NonFiniteLossError(RuntimeError):
@@ -65,11 +65,12 @@ class StepLog:
 
 
 @dataclass
-class Stepper:
+class TrainState:
     """What a step works on.
 
-    ``average`` may be None (no weight average). ``level_of`` (C,) tells which sensor's level each
-    channel holds, −1 for none; channels of one sensor move together under ``level_noise``.
+    ``average`` may be None (no weight average). ``offset_group`` (C,) is the index of the sensor
+    whose offset each channel holds, −1 for none; channels of one sensor move together under
+    ``offset_noise``.
     """
 
     model: DualTaskModel
@@ -79,8 +80,8 @@ class Stepper:
     grad_clip: float | None = 1.0
     bf16: bool = False
     input_noise: float = 0.0
-    level_noise: float = 0.0
-    level_of: Tensor | None = None
+    offset_noise: float = 0.0
+    offset_group: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.shared = get_shared_params(self.model)
@@ -88,7 +89,9 @@ class Stepper:
         self.last_layer = last_shared_layer_params(self.model)
 
 
-def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False, log: bool = True) -> StepLog:
+def training_step(
+    s: TrainState, batch: Batch, *, diagnose: bool = False, log: bool = True
+) -> StepLog:
     """Take one optimiser step on a batch.
 
     Args:
@@ -126,20 +129,20 @@ def training_step(s: Stepper, batch: Batch, *, diagnose: bool = False, log: bool
     )
 
 
-def _augmented(s: Stepper, x: Tensor) -> Tensor:
+def _augmented(s: TrainState, x: Tensor) -> Tensor:
     """x (B, T, C) with noise of its own on every value, and per window on every sensor's level."""
     if s.input_noise:
         x = x + s.input_noise * torch.randn_like(x)
-    if s.level_noise and s.level_of is not None:
-        sensors = int(s.level_of.max()) + 1
-        offset = s.level_noise * torch.randn(len(x), sensors + 1, device=x.device)
+    if s.offset_noise and s.offset_group is not None:
+        sensors = int(s.offset_group.max()) + 1
+        offset = s.offset_noise * torch.randn(len(x), sensors + 1, device=x.device)
         offset[:, -1] = 0.0  # channels without a level have index −1
-        x = x + offset[:, s.level_of][:, None]
+        x = x + offset[:, s.offset_group][:, None]
     return x
 
 
 def _backward(
-    s: Stepper, losses: list[Tensor], z: Tensor, diagnose: bool, log: bool
+    s: TrainState, losses: list[Tensor], z: Tensor, diagnose: bool, log: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Fill ``.grad`` with the gradient of the balanced loss, by the cheapest exact way."""
     outer, n_shared = s.method.outer, len(s.shared)

@@ -24,12 +24,12 @@ from grace.training.averaging import weight_average
 from grace.training.checkpoint import load_checkpoint, save_checkpoint
 from grace.training.config import TrainingConfig
 from grace.training.device import determinism, device_name, resolve_device, resolve_precision
+from grace.training.history import Best, EpochRecord, FitResult, Progress
 from grace.training.inference import predict_windows
-from grace.training.journal import Journal
-from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
-from grace.training.records import Best, EpochRecord, FitResult, Progress
+from grace.training.jsonl_logger import JSONLLogger
+from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 from grace.training.schedule import LearningRate
-from grace.training.step import NonFiniteLossError, Stepper, training_step
+from grace.training.step import NonFiniteLossError, TrainState, training_step
 
 __all__ = [
     "Best",
@@ -82,7 +82,7 @@ class Trainer:
             CheckpointError: ``run_dir`` holds a checkpoint of another configuration.
         """
         device = resolve_device(self.config.device)
-        with borrowed_generators(device), determinism(self.config.deterministic, device):
+        with preserve_rng_state(device), determinism(self.config.deterministic, device):
             train = train.to(device)
             monitors = {name: windows.to(device) for name, windows in monitors.items()}
             return self._fit(train, monitors, select, device)
@@ -107,7 +107,7 @@ class Trainer:
         self.method.outer.to(device)
         optimizer = make_optimizer(self.model, self.method, cfg)
         average = weight_average(self.model, cfg.ema_decay, warmup=cfg.ema_warmup)
-        stepper = Stepper(
+        stepper = TrainState(
             self.model,
             self.method,
             optimizer,
@@ -115,8 +115,8 @@ class Trainer:
             cfg.grad_clip,
             precision == "bf16",
             cfg.input_noise,
-            cfg.level_noise,
-            None if train.level_of is None else train.level_of.to(device),
+            cfg.offset_noise,
+            None if train.offset_group is None else train.offset_group.to(device),
         )
         rate = LearningRate(optimizer, cfg)
         parts = {
@@ -126,7 +126,7 @@ class Trainer:
             "optimizer": optimizer,
             "rate": rate,
         }
-        journal = Journal(self.run_dir)
+        journal = JSONLLogger(self.run_dir)
         if begun is not None:
             self._restore(begun, parts, result)
         logged = [asdict(record) for record in result.history]
@@ -153,12 +153,12 @@ class Trainer:
     def _epoch(
         self,
         epoch: int,
-        stepper: Stepper,
+        stepper: TrainState,
         rate: LearningRate,
         train: WindowSet,
         monitors: Mapping[str, WindowSet],
         result: FitResult,
-        journal: Journal,
+        journal: JSONLLogger,
     ) -> EpochRecord:
         cfg, began, device = self.config, time.perf_counter(), train.ends.device
         rate.before_epoch(epoch)

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from grace.core.baselines import BaseMTLLoss, FixedWeightLoss
+from grace.core.baselines import FixedWeightLoss, LossBalancer
 from grace.core.gradient_utils import get_shared_params
 from grace.core.methods import OUTER_METHODS, build_method
-from grace.core.surgery import SURGEONS
+from grace.core.surgery import GRADIENT_SURGERY
 
 Make = Callable[..., Any]
 # At three tasks IMTL-G may give a task a negative weight, as published.
@@ -29,7 +29,7 @@ MAY_BE_NEGATIVE = {("imtl_g", 3)}
 LOGS = {"raw_weights"}
 
 
-def make(name: str, n_tasks: int = 2) -> BaseMTLLoss:
+def make(name: str, n_tasks: int = 2) -> LossBalancer:
     try:
         if name == "fixed" and n_tasks == 3:
             return FixedWeightLoss(0.2, 0.3, other_weights=(0.5,))
@@ -57,7 +57,7 @@ def n_tasks(request: pytest.FixtureRequest) -> int:
 class Run:
     """A network and a balancer that are trained together, one step at a time."""
 
-    def __init__(self, balancer: BaseMTLLoss, model: nn.Module, signal: Make) -> None:
+    def __init__(self, balancer: LossBalancer, model: nn.Module, signal: Make) -> None:
         self.balancer, self.model, self.signal = balancer, model, signal
         groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr": 0.01}]
         if own := list(balancer.parameters()):
@@ -80,7 +80,7 @@ def run(toy: Make, signal: Make) -> Make:
     return lambda name, k=2: Run(make(name, k), toy(n_tasks=k), signal)
 
 
-def state_of(balancer: BaseMTLLoss) -> dict[str, Tensor]:
+def state_of(balancer: LossBalancer) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in balancer.state_dict().items()}
 
 
@@ -355,7 +355,7 @@ def test_fewer_than_two_tasks_are_refused(name: str) -> None:
 
 
 def test_surgeons_are_in_the_registry() -> None:
-    assert set(SURGEONS) < set(OUTER_METHODS)
+    assert set(GRADIENT_SURGERY) < set(OUTER_METHODS)
     assert build_method("mse+nash_mtl").outer.signal == "gramian"
 
 

@@ -30,7 +30,7 @@ class SimulationConfig(BaseModel):
 
     Args:
         n_train: engines to learn from.
-        n_test: engines to be judged on, cut off before failure.
+        n_test: engines to be evaluated on, cut off before failure.
         n_conditions: operating points flown, 1 to 6; a new one is drawn for every cycle.
         n_faults: 1: every engine fails by its HPC; 2: HPC or fan, by the toss of a coin.
         onset: cycles flown before damage starts to grow, t₀.

@@ -35,7 +35,7 @@ class Channel(NamedTuple):
         noise: standard deviation of one reading at sea level; 0 for a channel that never moves.
         hpc: mean departure at failure by an HPC fault, in units of ``noise``.
         fan: the same for a fan fault.
-        spread: standard deviation between engines of that departure, relative to its mean; it is
+        spread: standard deviation between engines of that deviation, relative to its mean; it is
             multiplied by ``SimulationConfig.gain_scatter``.
         decimals: digits that the recorder keeps.
     """

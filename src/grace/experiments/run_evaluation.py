@@ -24,7 +24,7 @@ from grace.evaluation import (
 )
 from grace.training.config import RunConfig
 
-__all__ = ["baseline_predictions", "differences", "judge_predictions"]
+__all__ = ["baseline_predictions", "differences", "evaluate_predictions"]
 
 Values = npt.NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def baseline_predictions(
     places = zip(train.unit_ids, train.starts(), train.lengths(), strict=True)
     known = train.select([u for u, s, n in places if np.isfinite(labels[s : s + n]).all()])
     target = capped_rul(known, config.labels)
-    window, sensors = max(2, config.windows.length), preprocessor.levels_only()
+    window, sensors = max(2, config.windows.length), preprocessor.sensors_only()
     models: dict[str, tuple[TrivialBaseline, Preprocessor]] = {
         "constant": (ConstantBaseline(), sensors),
         "age_only": (AgeOnlyBaseline(), sensors),
@@ -55,8 +55,8 @@ def baseline_predictions(
     tables = {id(p): (p.transform(known), p.transform(test)) for p in (sensors, preprocessor)}
     predictions: dict[str, Values] = {}
     for name, (model, inputs) in models.items():
-        learned, judged = tables[id(inputs)]
-        predictions[name] = model.fit(*_inputs(learned), target).predict(*_inputs(judged))
+        learned, evaluated = tables[id(inputs)]
+        predictions[name] = model.fit(*_inputs(learned), target).predict(*_inputs(evaluated))
     return predictions
 
 
@@ -68,7 +68,7 @@ def _inputs(
     return table.rows, table.starts, table.lengths, age
 
 
-def judge_predictions(
+def evaluate_predictions(
     config: RunConfig,
     dataset: str,
     test: Fleet,

@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from grace.data.fleet import Fleet
 
-__all__ = ["Finding", "inspect"]
+__all__ = ["DataIssue", "check_quality"]
 
 # More groups of settings than this, or fewer rows in a group, are a continuum, not conditions.
 _MAX_CONDITIONS, _MIN_ROWS = 20, 10
 
 
 @dataclass(frozen=True)
-class Finding:
+class DataIssue:
     """Something about a fleet that is legal but may surprise, and the units or columns concerned.
 
     ``kind``: gap, late_start, constant, constant_in_condition, short or duplicate_rows.
@@ -31,7 +31,7 @@ class Finding:
     columns: tuple[str, ...] = ()
 
 
-def inspect(fleet: Fleet, *, window: int = 30) -> list[Finding]:
+def check_quality(fleet: Fleet, *, window: int = 30) -> list[DataIssue]:
     """Look for what is legal but suspicious; at most one finding per kind, warnings first.
 
     Units with fewer than ``window`` rows are reported as short.
@@ -40,17 +40,18 @@ def inspect(fleet: Fleet, *, window: int = 30) -> list[Finding]:
         >>> import polars as pl
         >>> from grace.data import Fleet, FleetSchema
         >>> rows = pl.DataFrame({"unit": [1] * 4, "cycle": [1, 2, 3, 7], "temp": [1.0, 2, 3, 5]})
-        >>> finding, = inspect(Fleet.from_frame(rows, FleetSchema(sensors=("temp",))), window=3)
-        >>> finding.kind, finding.units, finding.message
+        >>> fleet = Fleet.from_frame(rows, FleetSchema(sensors=("temp",)))
+        >>> issue, = check_quality(fleet, window=3)
+        >>> issue.kind, issue.units, issue.message
         ('gap', (1,), 'gaps: 1 in 1 of 1 units; first: unit 1, from cycle 3 to 7 (usual step 1).')
     """
     parts = (_timing(fleet), _constants(fleet), _rows(fleet, window)) if fleet.n_units else ()
     return sorted((f for part in parts for f in part), key=lambda f: f.severity != "warning")
 
 
-def _timing(fleet: Fleet) -> list[Finding]:
+def _timing(fleet: Fleet) -> list[DataIssue]:
     """Gaps, and units that do not start at 1."""
-    found: list[Finding] = []
+    found: list[DataIssue] = []
     times, starts, ids, name = fleet.times(), fleet.starts(), fleet.unit_ids, fleet.schema.time
     step = np.diff(times)
     inside = np.ones(step.size, dtype=bool)
@@ -64,7 +65,7 @@ def _timing(fleet: Fleet) -> list[Finding]:
         message += f"{units[0]}, from {name} {times[at]:g} to {times[at + 1]:g} "
         message += f"(usual step {usual:g})."
         remedy = "windows count rows, not time: resample to an even step if the gaps are long."
-        found.append(Finding("gap", "warning", message, remedy, units))
+        found.append(DataIssue("gap", "warning", message, remedy, units))
     first = times[starts]
     if fleet.frame.schema[name].is_integer() and (first != 1).any():
         units = tuple(u for u, t in zip(ids, first, strict=True) if t != 1)
@@ -73,13 +74,13 @@ def _timing(fleet: Fleet) -> list[Finding]:
         message += f"{units[0]}, at {first[first != 1][0]:g}{', as all do' if alike else ''}."
         remedy = "age counts from a unit's first row: check whether earlier rows are missing."
         severity: Literal["note", "warning"] = "note" if alike else "warning"
-        found.append(Finding("late_start", severity, message, remedy, units))
+        found.append(DataIssue("late_start", severity, message, remedy, units))
     return found
 
 
-def _constants(fleet: Fleet) -> list[Finding]:
+def _constants(fleet: Fleet) -> list[DataIssue]:
     """Channels that never change, or only with the operating condition."""
-    found: list[Finding] = []
+    found: list[DataIssue] = []
     channels, n = fleet.schema.channels, len(fleet.schema.settings)
     values = fleet.values(channels)
     flat = np.ptp(values, axis=0) == 0.0
@@ -87,7 +88,7 @@ def _constants(fleet: Fleet) -> list[Finding]:
         columns = tuple(c for c, hit in zip(channels, flat, strict=True) if hit)
         message = f"channels that never change: {', '.join(columns)}."
         remedy = "leave them out of the inputs."
-        found.append(Finding("constant", "note", message, remedy, columns=columns))
+        found.append(DataIssue("constant", "note", message, remedy, columns=columns))
     group = _conditions(values[:, :n])
     n_groups = int(group.max()) + 1
     if 1 < n_groups <= min(_MAX_CONDITIONS, fleet.n_rows // _MIN_ROWS):
@@ -98,7 +99,7 @@ def _constants(fleet: Fleet) -> list[Finding]:
         if columns:
             message = f"channels constant in each of {n_groups} conditions: {', '.join(columns)}."
             remedy = "leave them out: normalised per condition they are a division by zero."
-            found.append(Finding("constant_in_condition", "note", message, remedy, (), columns))
+            found.append(DataIssue("constant_in_condition", "note", message, remedy, (), columns))
     return found
 
 
@@ -111,16 +112,16 @@ def _conditions(settings: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.unique(grid, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _rows(fleet: Fleet, window: int) -> list[Finding]:
+def _rows(fleet: Fleet, window: int) -> list[DataIssue]:
     """Units shorter than a window, and rows that occur in several units."""
-    found: list[Finding] = []
+    found: list[DataIssue] = []
     lengths, schema, ids = fleet.lengths(), fleet.schema, fleet.unit_ids
     if (lengths < window).any():
         units = tuple(u for u, k in zip(ids, lengths, strict=True) if k < window)
         message = f"{len(units)} of {fleet.n_units} units have fewer than {window} rows "
         message += f"(shortest: {lengths.min()})."
         remedy = "nothing to do, they are padded on the left and not dropped; or use less history."
-        found.append(Finding("short", "note", message, remedy, units))
+        found.append(DataIssue("short", "note", message, remedy, units))
     # Times are unique within a unit, so equal rows always belong to different units.
     twice = fleet.frame.select(schema.time, *schema.channels).is_duplicated().to_numpy()
     if twice.any():
@@ -130,5 +131,5 @@ def _rows(fleet: Fleet, window: int) -> list[Finding]:
         message += f"rows, the first is unit {units[0]}."
         remedy = "look for a machine recorded under two names: it leaks from one split to another."
         severity: Literal["note", "warning"] = "warning" if (share >= 0.5).any() else "note"
-        found.append(Finding("duplicate_rows", severity, message, remedy, units))
+        found.append(DataIssue("duplicate_rows", severity, message, remedy, units))
     return found

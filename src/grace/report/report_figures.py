@@ -9,24 +9,24 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from grace.evaluation import Judged
+from grace.evaluation import PredictorMetrics
 from grace.report import figures_errors as errors
 from grace.report import figures_units as units
-from grace.report.choice import Chosen, cone_unit
 from grace.report.figures_training import training_figures
-from grace.report.material import Material
+from grace.report.formatting import figure as number
+from grace.report.formatting import level_of, predictor_name, share
+from grace.report.run_data import RunData
+from grace.report.select_units import SelectedUnit, cone_unit
 from grace.report.style import figure_style
 from grace.report.svg import SvgSheet
 from grace.report.tables import by_rmse
-from grace.report.wording import figure as number
-from grace.report.wording import level_of, predictor_name, share
 
-__all__ = ["Gallery", "Picture"]
+__all__ = ["PageFigure", "ReportFigures"]
 
 _LAMBDAS = tuple(round(0.05 * k, 2) for k in range(20))
 
 
-class Picture(NamedTuple):
+class PageFigure(NamedTuple):
     """An SVG element with the words below it."""
 
     svg: Markup
@@ -34,16 +34,16 @@ class Picture(NamedTuple):
     caption: str
 
 
-class Gallery:
+class ReportFigures:
     """Draws everything a page shows; ``drawn`` holds it by the template's names.
 
     Args:
-        material: the run.
+        run_data: the run.
         chosen: units to draw over time.
     """
 
-    def __init__(self, material: Material, chosen: Sequence[Chosen]) -> None:
-        self.m, self.sheet = material, SvgSheet()
+    def __init__(self, run_data: RunData, chosen: Sequence[SelectedUnit]) -> None:
+        self.m, self.sheet = run_data, SvgSheet()
         with figure_style():
             self.drawn = {
                 "trajectories": [self._trajectory(c) for c in chosen],
@@ -55,13 +55,13 @@ class Gallery:
                 "baseline_figures": self._baselines(),
             }
 
-    def _picture(self, drawn: Figure, title: str, caption: str, described: str = "") -> Picture:
+    def _picture(self, drawn: Figure, title: str, caption: str, described: str = "") -> PageFigure:
         text = " ".join(p for p in (title, described or caption) if p)
         if self.m.mark:
             text += f" ({self.m.mark})"
-        return Picture(self.sheet.add(drawn, text), title, caption)
+        return PageFigure(self.sheet.add(drawn, text), title, caption)
 
-    def _trajectory(self, chosen: Chosen) -> Picture:
+    def _trajectory(self, chosen: SelectedUnit) -> PageFigure:
         m, t = self.m, chosen.trajectory
         limits = m.evaluation.protocol.health_thresholds
         drawn = units.trajectory_figure(t, m.cap, m.n_states, limits)
@@ -76,12 +76,12 @@ class Gallery:
         )
         return self._picture(drawn, f"Unit {t.unit}.", caption, described)
 
-    def _sorted(self) -> Picture | None:
+    def _sorted(self) -> PageFigure | None:
         m = self.m
-        if not m.judged:
+        if not m.evaluated:
             return None
         limits = m.evaluation.protocol.health_thresholds
-        drawn = units.sorted_figure(m.judged, m.cap, limits, m.time_unit)
+        drawn = units.sorted_figure(m.evaluated, m.cap, limits, m.time_unit)
         between = " and ".join(f"{v:g}" for v in limits)
         last = m.evaluation.model.last_cycle.capped
         return self._picture(
@@ -94,7 +94,7 @@ class Gallery:
             f"{number(last.rmse)}, {share(last.late_share)} late.",
         )
 
-    def _zones(self) -> list[Picture]:
+    def _zones(self) -> list[PageFigure]:
         m, zones = self.m, self.m.evaluation.zones
         if not zones:
             return []
@@ -116,7 +116,7 @@ class Gallery:
             ),
         ]
 
-    def _health(self) -> list[Picture]:
+    def _health(self) -> list[PageFigure]:
         found = []
         model = self.m.evaluation.model
         for health, title, rows in (
@@ -131,9 +131,9 @@ class Gallery:
                 found.append(self._picture(errors.confusion_figure(health, ""), title, caption))
         return found
 
-    def _prognostics(self) -> list[Picture]:
+    def _prognostics(self) -> list[PageFigure]:
         m, summary = self.m, self.m.evaluation.prognostics
-        if not m.judged:
+        if not m.evaluated:
             return []
         found = []
         unit = cone_unit(m)
@@ -153,7 +153,7 @@ class Gallery:
                 self._picture(
                     errors.cone_share_figure(table, _LAMBDAS, summary.alpha),
                     "Units inside the cone.",
-                    "Share of units inside at each moment of their judged life; grey, how many of "
+                    "Share of units inside at each moment of the evaluated life; grey, how many of "
                     f"{most} are recorded that far. Hollow: fewer than {errors.FEW} units.",
                 )
             )
@@ -171,7 +171,7 @@ class Gallery:
             )
         return found
 
-    def _training(self) -> list[Picture]:
+    def _training(self) -> list[PageFigure]:
         m = self.m
         epoch = m.artifact.get("provenance", {}).get("chosen_epoch")
         return [
@@ -181,16 +181,16 @@ class Gallery:
             )
         ]
 
-    def _baselines(self) -> list[Picture]:
+    def _baselines(self) -> list[PageFigure]:
         m, evaluation = self.m, self.m.evaluation
-        judged: dict[str, Judged] = {"model": evaluation.model}
-        judged |= {predictor_name(k): v for k, v in by_rmse(evaluation).items()}
+        evaluated: dict[str, PredictorMetrics] = {"model": evaluation.model}
+        evaluated |= {predictor_name(k): v for k, v in by_rmse(evaluation).items()}
         level = level_of(evaluation.model.last_cycle.capped)
         bars = f" Whiskers: {level} intervals over units." if level else ""
         found = []
         for place, words in (("last_cycle", "last record"), ("all_cycles", "all records")):
             for label in ("capped", "raw"):
-                rows = {name: getattr(getattr(j, place), label) for name, j in judged.items()}
+                rows = {name: getattr(getattr(j, place), label) for name, j in evaluated.items()}
                 kind = (
                     f"labels capped at {m.cap:g}" if label == "capped" and m.cap else "raw labels"
                 )

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-__all__ = ["borrowed_generators", "derived_seed", "seed_generators"]
+__all__ = ["derived_seed", "preserve_rng_state", "seed_generators"]
 
 _PURPOSES = {"weights": 0, "order": 1, "noise": 2}
 
@@ -28,7 +28,7 @@ def seed_generators(device: torch.device, seed: int) -> None:
 
 
 @contextmanager
-def borrowed_generators(device: torch.device) -> Iterator[None]:
+def preserve_rng_state(device: torch.device) -> Iterator[None]:
     """Give torch's global generators back as they were; a CPU run leaves GPUs untouched."""
     gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
     with torch.random.fork_rng(gpus):

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from grace.evaluation import Evaluation, prognostics_by_unit
 from grace.prediction.artifact import ArtifactError, read_artifact_json
-from grace.training.journal import read_lines
+from grace.training.jsonl_logger import read_jsonl
 
-__all__ = ["Material", "Trajectory", "read_material"]
+__all__ = ["RunData", "Trajectory", "read_run_data"]
 
 Array = npt.NDArray[np.float64]
 _NEEDED = ("unit", "time", "rul", "rul_true", "rul_true_capped")
@@ -42,7 +42,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class RunData:
     """A finished run: its evaluation, predictions, logs and provenance.
 
     ``honest`` is the validation-selected evaluation of a test-selected run, else None.
@@ -101,8 +101,8 @@ class Material:
         return found
 
     @cached_property
-    def judged(self) -> list[Trajectory]:
-        """The units whose remaining life is known, hence judged."""
+    def evaluated(self) -> list[Trajectory]:
+        """The units whose remaining life is known, hence evaluated."""
         return [t for t in self.trajectories if not np.isnan(t.true).any()]
 
     @cached_property
@@ -112,7 +112,7 @@ class Material:
 
     def by_unit(self, lambdas: Sequence[float]) -> dict[str, npt.NDArray[Any]]:
         """The prognostic metrics of every unit, with the settings of the evaluation's summary."""
-        kept = self.judged
+        kept = self.evaluated
         summary = self.evaluation.prognostics
         return prognostics_by_unit(
             np.repeat(np.arange(len(kept)), [t.time.size for t in kept]),
@@ -126,7 +126,7 @@ class Material:
         )
 
 
-def read_material(folder: Path) -> Material:
+def read_run_data(folder: Path) -> RunData:
     """Read a run folder.
 
     Raises:
@@ -134,14 +134,14 @@ def read_material(folder: Path) -> Material:
     """
     artifact = read_artifact_json(folder)
     evaluation, honest = _read_metrics(folder / "metrics.json")
-    return Material(
+    return RunData(
         folder=folder,
         artifact=artifact,
         evaluation=evaluation,
         honest=honest,
         predictions=_read_predictions(folder / "predictions.parquet"),
-        history=read_lines(folder / "history.jsonl"),
-        telemetry=read_lines(folder / "telemetry.jsonl"),
+        history=read_jsonl(folder / "history.jsonl"),
+        telemetry=read_jsonl(folder / "telemetry.jsonl"),
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from grace.prediction.artifact import ArtifactError
-from grace.report.material import Material, Trajectory
+from grace.report.run_data import RunData, Trajectory
 
-__all__ = ["Chosen", "choose_units", "cone_unit"]
+__all__ = ["SelectedUnit", "cone_unit", "select_units"]
 
 
 ORDER = (
@@ -23,42 +23,42 @@ ORDER = (
 )
 
 
-class Chosen(NamedTuple):
+class SelectedUnit(NamedTuple):
     """A unit to show, and the reason in a few words."""
 
     trajectory: Trajectory
     reason: str
 
 
-def choose_units(material: Material, units: Sequence[Any] | None = None) -> list[Chosen]:
+def select_units(run_data: RunData, units: Sequence[Any] | None = None) -> list[SelectedUnit]:
     """The named units; else the telling ones: near failure, best, typical, worst either way.
 
     Args:
-        material: the run.
+        run_data: the run.
         units: unit identifiers, or their text.
 
     Raises:
         ArtifactError: a named unit is not in the predictions.
     """
     if units is not None:
-        known = {str(t.unit): t for t in material.trajectories}
+        known = {str(t.unit): t for t in run_data.trajectories}
         absent = [str(u) for u in units if str(u) not in known]
         if absent:
             some = ", ".join(list(known)[:8])
             raise ArtifactError(
-                f"{material.folder}: no test unit {', '.join(absent)}. Remedy: choose of the "
+                f"{run_data.folder}: no test unit {', '.join(absent)}. Remedy: choose of the "
                 f"{len(known)} units predicted, e.g. {some}."
             )
         named = [known[text] for text in dict.fromkeys(map(str, units))]
-        return [Chosen(t, _error_text(t)) for t in named]
+        return [SelectedUnit(t, _error_text(t)) for t in named]
 
-    judged = material.judged
-    if not judged:
-        return [Chosen(t, "remaining life unknown") for t in material.trajectories[:6]]
-    by_life = sorted(judged, key=lambda t: t.true[-1])
-    worn = [t for t in judged if t.true[-1] <= material.evaluation.protocol.health_thresholds[0]]
-    by_error = sorted(worn if len(worn) > 5 else judged, key=lambda t: abs(t.error))
-    signed = sorted(judged, key=lambda t: t.error)
+    evaluated = run_data.evaluated
+    if not evaluated:
+        return [SelectedUnit(t, "remaining life unknown") for t in run_data.trajectories[:6]]
+    by_life = sorted(evaluated, key=lambda t: t.true[-1])
+    worn = [t for t in evaluated if t.true[-1] <= run_data.evaluation.protocol.health_thresholds[0]]
+    by_error = sorted(worn if len(worn) > 5 else evaluated, key=lambda t: abs(t.error))
+    signed = sorted(evaluated, key=lambda t: t.error)
     middle = len(by_error) // 2
     # Each wish takes the first unit of its list that no earlier wish has taken.
     wishes = {
@@ -69,19 +69,19 @@ def choose_units(material: Material, units: Sequence[Any] | None = None) -> list
         "median error": by_error[middle:] + by_error[:middle],
         "smallest error": by_error,
     }
-    taken: dict[str, Chosen] = {}
+    taken: dict[str, SelectedUnit] = {}
     for reason, candidates in wishes.items():
         free = [t for t in candidates if str(t.unit) not in taken]
         if free:
-            taken[str(free[0].unit)] = Chosen(free[0], reason)
+            taken[str(free[0].unit)] = SelectedUnit(free[0], reason)
     by_reason = {c.reason: c for c in taken.values()}
     return [by_reason[reason] for reason in ORDER if reason in by_reason]
 
 
-def cone_unit(material: Material) -> Trajectory | None:
+def cone_unit(run_data: RunData) -> Trajectory | None:
     """The unit for the α-λ plot: of those followed closest to failure, the one of median error."""
-    cap = np.inf if material.cap is None else material.cap
-    seen = [t for t in material.judged if int((t.true <= cap).sum()) >= 10]
+    cap = np.inf if run_data.cap is None else run_data.cap
+    seen = [t for t in run_data.evaluated if int((t.true <= cap).sum()) >= 10]
     if not seen:
         return None
     nearest = sorted(seen, key=lambda t: t.true[-1])[: max(1, len(seen) // 10)]

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from grace.training.step import StepLog
 
-__all__ = ["Journal", "read_lines"]
+__all__ = ["JSONLLogger", "read_jsonl"]
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The records of a log, oldest first; a last line cut short by a kill is left out."""
     if not path.exists():
         return []
@@ -28,7 +28,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-class Journal:
+class JSONLLogger:
     """Appends to ``history.jsonl`` (epochs) and ``telemetry.jsonl`` (steps); None logs nothing.
 
     JSON has no NaN and no infinity: null is written in their place, and read as None.
@@ -42,7 +42,7 @@ class Journal:
     def rewind(self, step: int, history: list[dict[str, Any]]) -> None:
         """Bring both logs to the state they had before ``step``: the rest will be logged again."""
         if self.folder is not None:
-            telemetry = read_lines(self.folder / "telemetry.jsonl")
+            telemetry = read_jsonl(self.folder / "telemetry.jsonl")
             _rewrite(self.folder / "telemetry.jsonl", [r for r in telemetry if r["step"] < step])
             _rewrite(self.folder / "history.jsonl", history)
 

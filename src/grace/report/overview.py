@@ -7,19 +7,19 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from grace.report.choice import Chosen, choose_units
 from grace.report.figures_errors import draw_zones
 from grace.report.figures_units import draw_sorted, draw_trajectory
-from grace.report.material import Material, read_material
+from grace.report.formatting import figure as number
+from grace.report.formatting import interval_text, level_of, predictor_name
+from grace.report.run_data import RunData, read_run_data
+from grace.report.select_units import SelectedUnit, select_units
 from grace.report.style import INK, LATE, MUTED, PAPER, figure_style
 from grace.report.tables import rivals
-from grace.report.wording import figure as number
-from grace.report.wording import interval_text, level_of, predictor_name
 
-__all__ = ["report_picture"]
+__all__ = ["overview_figure"]
 
 
-def report_picture(run_folder: Path, output_png: Path) -> Path:
+def overview_figure(run_folder: Path, output_png: Path) -> Path:
     """Draw test units by true life, two units over time and the error by zone: 1600 × 900 pixels.
 
     Args:
@@ -29,15 +29,15 @@ def report_picture(run_folder: Path, output_png: Path) -> Path:
     Raises:
         ArtifactError: the folder holds no finished run.
     """
-    material = read_material(Path(run_folder))
+    run_data = read_run_data(Path(run_folder))
     with figure_style():
-        drawn = _draw(material)
+        drawn = _draw(run_data)
         Path(output_png).parent.mkdir(parents=True, exist_ok=True)
         drawn.savefig(output_png, dpi=100, facecolor=PAPER, metadata={"Software": None})
     return Path(output_png)
 
 
-def _draw(m: Material) -> Figure:
+def _draw(m: RunData) -> Figure:
     drawn = Figure(figsize=(16, 9), dpi=100)
     grid = drawn.add_gridspec(
         2, 3, left=0.045, right=0.965, top=0.81, bottom=0.145, hspace=0.4, wspace=0.2
@@ -65,7 +65,7 @@ def _draw(m: Material) -> Figure:
         )  # fmt: skip
 
     top = drawn.add_subplot(grid[0, :])
-    draw_sorted(top, m.judged, m.cap, limits, m.time_unit)
+    draw_sorted(top, m.evaluated, m.cap, limits, m.time_unit)
     zones = drawn.add_subplot(grid[1, 2])
     draw_zones(zones, evaluation.zones, evaluation.rmse, m.time_unit)
     zones.set_title("Error by zone", fontsize=12.5, pad=12)
@@ -89,7 +89,7 @@ def _draw(m: Material) -> Figure:
     return drawn
 
 
-def _two(m: Material) -> list[Chosen]:
-    chosen = choose_units(m)
+def _two(m: RunData) -> list[SelectedUnit]:
+    chosen = select_units(m)
     telling = [c for c in chosen if c.reason in ("nearest to failure", "median error")]
     return (telling or chosen)[:2]

@@ -24,7 +24,7 @@ from grace.evaluation.metrics import (
 )
 from grace.evaluation.plausibility import check_plausibility, label_floor
 from grace.evaluation.protocol import Protocol
-from grace.evaluation.results import Evaluation, HealthSet, Judged, LabelPair, MetricSet
+from grace.evaluation.results import Evaluation, HealthSet, LabelPair, MetricSet, PredictorMetrics
 
 __all__ = ["evaluate", "metric_set"]
 
@@ -78,7 +78,7 @@ def _health(true: Classes, predicted: Classes, n_classes: int) -> HealthSet:
 
 
 class _Rows:
-    """The judged rows: who, when, the truth, and which rows are an engine's last."""
+    """The evaluated rows: who, when, the truth, and which rows are an engine's last."""
 
     def __init__(self, unit: npt.ArrayLike, time: npt.ArrayLike, rul: npt.ArrayLike) -> None:
         ids, times = np.asarray(unit).reshape(-1), as_vector(time, "time")
@@ -104,7 +104,7 @@ class _Rows:
         self.last = np.append(changes, True)[self.kept]
 
     def prediction(self, values: npt.ArrayLike, name: str) -> Array:
-        """Checked predictions at the judged rows."""
+        """Checked predictions at the evaluated rows."""
         pred = as_vector(values, name)
         if pred.size != self.n_rows:
             raise ValueError(
@@ -135,7 +135,7 @@ def evaluate(
 
     Args:
         protocol: the rules under which the predictions were made; its cap, thresholds and dataset
-            are used here. A missing ``n_test`` is filled in with the engines judged.
+            are used here. A missing ``n_test`` is filled in with the engines evaluated.
         unit: engine of each row, (R,), any labels.
         time: time of each row, (R,).
         rul: true uncapped RUL, (R,).
@@ -176,9 +176,9 @@ def evaluate(
         )
         return LabelPair(capped=capped, raw=raw)
 
-    def judge(pred: Array, called: Classes | None) -> Judged:
+    def judge(pred: Array, called: Classes | None) -> PredictorMetrics:
         everything = np.ones_like(last)
-        return Judged(
+        return PredictorMetrics(
             last_cycle=pair(pred, last),
             all_cycles=pair(pred, everything),
             health_last_cycle=None

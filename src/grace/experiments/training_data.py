@@ -16,9 +16,9 @@ from grace.data.windows import WindowSet
 from grace.models import DualTaskModel
 from grace.training.config import RunConfig
 from grace.training.errors import ConfigError, explain_validation
-from grace.training.randomness import borrowed_generators, derived_seed, seed_generators
+from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 
-__all__ = ["Prepared", "load_data", "prepare"]
+__all__ = ["TrainingData", "build_training_data", "load_data"]
 
 
 def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset:
@@ -38,7 +38,7 @@ def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset
 
 
 @dataclass
-class Prepared:
+class TrainingData:
     """What a training starts from: split, fitted preprocessing, windows, and a new network."""
 
     split: UnitSplit
@@ -50,7 +50,7 @@ class Prepared:
     model: DualTaskModel
 
 
-def prepare(config: RunConfig, data: Dataset) -> Prepared:
+def build_training_data(config: RunConfig, data: Dataset) -> TrainingData:
     """Split by unit, fit on the training units, cut windows, make the network; all by the seed."""
     split = split_units(data.train, config.validation_fraction, seed=config.seed)
     train = data.train.select(split.train)
@@ -75,8 +75,8 @@ def prepare(config: RunConfig, data: Dataset) -> Prepared:
             every_row=True,
         )  # fmt: skip
         monitors["test"] = every.last_of_each_unit()
-    with borrowed_generators(torch.device("cpu")):
+    with preserve_rng_state(torch.device("cpu")):
         seed_generators(torch.device("cpu"), derived_seed(config.seed, "weights"))
         model = config.model.build(windows.n_channels, config.labels.n_classes)
     model.rul_head.start_at(float(windows.rul.mean()))
-    return Prepared(split, train, preprocessor, table.names, windows, monitors, model)
+    return TrainingData(split, train, preprocessor, table.names, windows, monitors, model)

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from grace.evaluation import Evaluation
 from grace.prediction.artifact import ArtifactError, read_artifact_json
 
-__all__ = ["RunResult", "clear", "finished", "metrics", "read_metrics", "sole_user"]
+__all__ = ["RunResult", "clear", "load_finished_run", "lock_run_dir", "metrics", "read_metrics"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ _LOCK = ".lock"
 
 
 @contextmanager
-def sole_user(folder: Path) -> Iterator[None]:
+def lock_run_dir(folder: Path) -> Iterator[None]:
     """Keep other processes from training in a folder meanwhile; a dead one keeps nobody out.
 
     Raises:
@@ -82,7 +82,7 @@ def clear(folder: Path) -> None:
         path.unlink()
 
 
-def finished(folder: Path, fingerprint: str) -> RunResult | None:
+def load_finished_run(folder: Path, fingerprint: str) -> RunResult | None:
     """The result of the finished run that the folder holds; None if it holds none.
 
     Raises:

@@ -8,12 +8,12 @@ from grace.training.checkpoint import CheckpointError
 from grace.training.errors import ConfigError
 from grace.training.step import NonFiniteLossError
 
-__all__ = ["explain"]
+__all__ = ["user_message"]
 
 _KNOWN = (DataError, ArtifactError, ConfigError, CheckpointError, NonFiniteLossError)
 
 
-def explain(error: BaseException) -> str | None:
+def user_message(error: BaseException) -> str | None:
     """What to tell of an error a user can mend; None for a bug, whose traceback is wanted."""
     if isinstance(error, _KNOWN):
         return str(error)

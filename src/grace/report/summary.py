@@ -8,10 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from grace.evaluation import Difference, ZoneError, paired_bootstrap
-from grace.report.material import Material
-from grace.report.style import state_names
-from grace.report.tables import rivals
-from grace.report.wording import (
+from grace.report.formatting import (
     figure,
     interval_text,
     level_of,
@@ -20,8 +17,11 @@ from grace.report.wording import (
     share,
     signed,
 )
+from grace.report.run_data import RunData
+from grace.report.style import state_names
+from grace.report.tables import rivals
 
-__all__ = ["Claim", "Verdict", "verdict"]
+__all__ = ["Claim", "Summary", "summarize"]
 
 
 class Claim(NamedTuple):
@@ -32,7 +32,7 @@ class Claim(NamedTuple):
 
 
 @dataclass
-class Verdict:
+class Summary:
     """The answer: one lead, what holds, what does not, and what to keep in mind."""
 
     lead: str
@@ -45,20 +45,20 @@ class Verdict:
         (self.can if able else self.cannot).append(Claim(head, detail))
 
 
-def verdict(material: Material) -> Verdict:
+def summarize(run_data: RunData) -> Summary:
     """Judge a run in plain words."""
-    found = Verdict(_lead(material))
-    _against_baselines(material, found)
-    _by_zone(material, found)
-    _halfway(material, found)
-    _health(material, found)
-    _lateness(material, found)
-    _cap(material, found)
-    _caveats(material, found)
+    found = Summary(_lead(run_data))
+    _against_baselines(run_data, found)
+    _by_zone(run_data, found)
+    _halfway(run_data, found)
+    _health(run_data, found)
+    _lateness(run_data, found)
+    _cap(run_data, found)
+    _caveats(run_data, found)
     return found
 
 
-def _lead(m: Material) -> str:
+def _lead(m: RunData) -> str:
     last = m.evaluation.model.last_cycle.capped
     interval = last.intervals.get("rmse")
     range_ = f" ({level_of(last)} interval {interval_text(interval)})" if interval else ""
@@ -69,7 +69,7 @@ def _lead(m: Material) -> str:
         f"From the last record of each of {of_units(last.n_units)}, the model predicts the "
         f"remaining life with an RMSE of {figure(last.rmse)} {m.time_unit}{range_}{capped}."
     )
-    errors = np.abs([t.error for t in m.judged])
+    errors = np.abs([t.error for t in m.evaluated])
     if errors.size:
         half, most = np.quantile(errors, [0.5, 0.9])
         text += (
@@ -79,7 +79,7 @@ def _lead(m: Material) -> str:
     return text
 
 
-def _against_baselines(m: Material, found: Verdict) -> None:
+def _against_baselines(m: RunData, found: Summary) -> None:
     mine = m.evaluation.rmse
     for name in rivals(m.evaluation):
         theirs = m.evaluation.baselines[name].last_cycle.capped.rmse
@@ -103,7 +103,7 @@ def _against_baselines(m: Material, found: Verdict) -> None:
             found.say(False, head, f"{text}, which includes zero).")
 
 
-def _paired(m: Material, name: str) -> Difference | None:
+def _paired(m: RunData, name: str) -> Difference | None:
     """RMSE of the model minus the baseline's at the last rows, with a paired interval."""
     column = f"baseline_{name}"
     if column not in m.last_rows.columns:
@@ -121,7 +121,7 @@ def _zone_text(zone: ZoneError, time_unit: str) -> str:
     return f"between {zone.lower:g} and {zone.upper:g} {time_unit}"
 
 
-def _by_zone(m: Material, found: Verdict) -> None:
+def _by_zone(m: RunData, found: Summary) -> None:
     zones = [z for z in m.evaluation.zones if z.rmse is not None and z.bias is not None]
     if not zones:
         return
@@ -144,19 +144,19 @@ def _by_zone(m: Material, found: Verdict) -> None:
         )
 
 
-def _halfway(m: Material, found: Verdict) -> None:
+def _halfway(m: RunData, found: Summary) -> None:
     summary = m.evaluation.prognostics
     half = summary.metrics.get("alpha_lambda_0.5")
     if half is None or half.mean is None:
         return
     found.say(
         half.mean >= 0.5,
-        f"come within ±{summary.alpha:.0%} half-way through the judged life",
+        f"come within ±{summary.alpha:.0%} half-way through the evaluated life",
         f"{share(half.mean)} of the {of_units(half.n)} seen that far do.",
     )
 
 
-def _health(m: Material, found: Verdict) -> None:
+def _health(m: RunData, found: Summary) -> None:
     health = m.evaluation.model.health_last_cycle
     if health is None:
         return
@@ -182,10 +182,10 @@ def _health(m: Material, found: Verdict) -> None:
         )
 
 
-def _lateness(m: Material, found: Verdict) -> None:
-    if not m.judged:
+def _lateness(m: RunData, found: Summary) -> None:
+    if not m.evaluated:
         return
-    worst = max(m.judged, key=lambda t: t.error)
+    worst = max(m.evaluated, key=lambda t: t.error)
     late = share(m.evaluation.model.last_cycle.capped.late_share)
     text = f"{late} of the units are predicted later than they fail"
     if worst.error > 0:
@@ -196,20 +196,20 @@ def _lateness(m: Material, found: Verdict) -> None:
     found.say(worst.error <= 0, "rule out late predictions", f"{text}.")
 
 
-def _cap(m: Material, found: Verdict) -> None:
-    if m.cap is None or not m.judged:
+def _cap(m: RunData, found: Summary) -> None:
+    if m.cap is None or not m.evaluated:
         return
-    beyond = sum(bool(t.true[-1] > m.cap) for t in m.judged)
+    beyond = sum(bool(t.true[-1] > m.cap) for t in m.evaluated)
     raw = m.evaluation.model.last_cycle.raw
     found.say(
         False,
         f"tell lives above {m.cap:g} {m.time_unit} apart",
-        f"it was taught that all of them are {m.cap:g}. {beyond} of {of_units(len(m.judged))} had "
+        f"its labels are capped at {m.cap:g}. {beyond} of {of_units(len(m.evaluated))} had "
         f"more left; against uncapped lives the RMSE is {figure(raw.rmse)}.",
     )
 
 
-def _caveats(m: Material, found: Verdict) -> None:
+def _caveats(m: RunData, found: Summary) -> None:
     seeds = m.evaluation.protocol.seeds
     if len(seeds) == 1:
         found.mind.append(
@@ -220,7 +220,7 @@ def _caveats(m: Material, found: Verdict) -> None:
         found.mind.append("The data are simulated; no figure here was measured on a real machine.")
     unknown = m.evaluation.n_units_unknown
     if unknown:
-        found.mind.append(f"{of_units(unknown)} not judged: nobody knows when they fail.")
+        found.mind.append(f"{of_units(unknown)} not evaluated: nobody knows when they fail.")
     conditions = m.artifact.get("preprocessor", {}).get("conditions") or {}
     limits = [float(v) for v in conditions.get("limit", [])]
     if limits and "condition_distance" in m.last_rows.columns:
