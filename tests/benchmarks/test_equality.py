@@ -133,7 +133,7 @@ def test_lambda_norms_and_gradients_along_a_trajectory(
         expected = trainer.step(batch.x, batch.rul, batch.health)
 
         assert log.weights.tolist() == pytest.approx(expected.weights, rel=TOLERANCE)
-        assert [float(log.rul_loss), float(log.hs_loss)] == pytest.approx(
+        assert [float(log.rul_loss), float(log.health_loss)] == pytest.approx(
             expected.losses, rel=TOLERANCE
         )
         assert float(log.grad_norm) == pytest.approx(expected.grad_norm, rel=TOLERANCE)

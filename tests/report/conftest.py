@@ -76,7 +76,7 @@ def write_logs(folder: Path, select_on: str) -> None:
         journal.epoch(
             {
                 "epoch": epoch, "step": 10 * epoch, "lr": 1e-3, "loss": 100.0, "rul_loss": 200.0,
-                "hs_loss": 1.0, "grad_norm": 3.0, "weights": [0.5, 0.5], "rmse": rmse,
+                "health_loss": 1.0, "grad_norm": 3.0, "weights": [0.5, 0.5], "rmse": rmse,
                 "seconds": 1.0,
             }
         )  # fmt: skip

@@ -131,12 +131,12 @@ def test_the_log_holds_the_losses_and_is_detached(small: Any) -> None:
     want = [s.method.inner(rul, batch.rul).item(), health_loss(logits, batch.health).item()]
     log = training_step(s, batch, diagnose=True)
     assert log.rul_loss.item() == pytest.approx(want[0], rel=1e-5)
-    assert log.hs_loss.item() == pytest.approx(want[1], rel=1e-5)
+    assert log.health_loss.item() == pytest.approx(want[1], rel=1e-5)
     assert log.loss.item() == pytest.approx(0.5 * sum(want), rel=1e-5)
     for value in [
         log.loss,
         log.rul_loss,
-        log.hs_loss,
+        log.health_loss,
         log.grad_norm,
         log.weights,
         *log.diagnostics.values(),

@@ -98,7 +98,7 @@ def _losses(history: Records) -> Figure:
     figure, ax = _panel()
     epochs = [r["epoch"] + 1 for r in history]
     marker = "o" if len(epochs) < 30 else ""
-    for key, color, name in (("rul_loss", MODEL, "RUL"), ("hs_loss", SECOND, "health")):
+    for key, color, name in (("rul_loss", MODEL, "RUL"), ("health_loss", SECOND, "health")):
         ax.plot(epochs, [r[key] for r in history], color=color, marker=marker, ms=4, label=name)
     ax.set(xlabel="epoch", ylabel="training loss")
     log_scale(ax)

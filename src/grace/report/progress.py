@@ -86,7 +86,7 @@ class RunProgress(_Bars):
         weights = "/".join(f"{w:.2f}" for w in record.weights)
         self.console.print(
             f"  epoch {record.epoch + 1:>3}/{step.epochs}  {rmse}, health loss "
-            f"{record.hs_loss:.2f}, weights {weights}, {record.seconds:.0f} s",
+            f"{record.health_loss:.2f}, weights {weights}, {record.seconds:.0f} s",
             highlight=False,
             soft_wrap=True,
         )

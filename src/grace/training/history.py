@@ -31,7 +31,7 @@ class EpochRecord:
     lr: float
     loss: float
     rul_loss: float
-    hs_loss: float
+    health_loss: float
     grad_norm: float
     weights: list[float]
     rmse: dict[str, float]

@@ -58,7 +58,7 @@ class StepLog:
 
     loss: Tensor
     rul_loss: Tensor
-    hs_loss: Tensor
+    health_loss: Tensor
     grad_norm: Tensor
     weights: Tensor
     diagnostics: dict[str, Tensor] = field(default_factory=dict)

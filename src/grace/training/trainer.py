@@ -174,7 +174,7 @@ class Trainer:
                 log = training_step(stepper, train.batch(index), diagnose=diagnose, log=logged)
             except NonFiniteLossError as error:
                 raise error.located(f"epoch {epoch + 1}, step {step}", train.unit_ids) from None
-            sums += torch.stack([log.loss, log.rul_loss, log.hs_loss, log.grad_norm])
+            sums += torch.stack([log.loss, log.rul_loss, log.health_loss, log.grad_norm])
             if logged:
                 journal.step(step, log)
             if self.on_progress is not None:
@@ -189,14 +189,14 @@ class Trainer:
             if rmse[name] < result.best[name].rmse:
                 weights = {k: v.detach().cpu().clone() for k, v in evaluated.state_dict().items()}
                 result.best[name] = Best(epoch, rmse[name], weights)
-        loss, rul_loss, hs_loss, grad_norm = means.tolist()
+        loss, rul_loss, health_loss, grad_norm = means.tolist()
         return EpochRecord(
             epoch=epoch,
             step=(epoch + 1) * len(batches),
             lr=rate.current,
             loss=loss,
             rul_loss=rul_loss,
-            hs_loss=hs_loss,
+            health_loss=health_loss,
             grad_norm=grad_norm,
             weights=self.method.outer.weights.tolist(),
             rmse=rmse,

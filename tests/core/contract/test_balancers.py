@@ -372,7 +372,9 @@ def test_options_build_an_equal_balancer(name: str, n_tasks: int) -> None:
     ("without", "extra"), [("cvxpy", "cagrad"), ("clarabel", "cagrad"), ("torchjd", "cagrad")]
 )
 def test_cagrad_names_its_extra(without: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, without, None)
+    # Submodules that are already imported would be found without their package.
+    for module in [without, *(m for m in sys.modules if m.startswith(f"{without}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"pip install 'grace-rul\[{extra}\]'"):
         build_method("mse+cagrad")
 
