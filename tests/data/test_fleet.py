@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from grace.data import DataError, Fleet, FleetSchema
+from grace.data import DataError, DataIssue, Fleet, FleetSchema, Source
 
 SCHEMA = FleetSchema(settings=("load",), sensors=("temp", "cut"))  # "cut": a name once reserved
 
@@ -210,3 +210,67 @@ def test_schema_refuses_names_used_twice_and_no_sensors() -> None:
         FleetSchema(sensors=("cycle",))
     with pytest.raises(ValidationError, match="at least one sensor"):
         FleetSchema(sensors=())
+
+
+def with_static(*names: str, units: pl.DataFrame | None = None, **columns: Any) -> Fleet:
+    frame = pl.DataFrame(
+        {"unit": [3, 3, 1, 1], "day": [0.0, 2.0, 0.0, 4.0], "temp": [1.0] * 4, **columns}
+    )
+    schema = FleetSchema(time="day", sensors=("temp",), static=names, time_unit="days")
+    return Fleet.from_frame(frame, schema, units=units)
+
+
+def test_static_attributes_come_from_the_table_of_units_or_from_constant_columns() -> None:
+    table = pl.DataFrame({"unit": [1, 3], "rul_at_end": [0, None], "load": [5, 4]})
+    fleet = with_static("load", "maker", units=table, maker=["B", None, "A", "A"])
+    assert fleet.units.columns == ["unit", "failed", "rul_at_end", "load", "maker"]
+    assert fleet.units.rows() == [(3, False, None, 4.0, "B"), (1, True, 0.0, 5.0, "A")]
+    assert fleet.units.schema["load"] == pl.Float64
+    assert fleet.units.schema["maker"] == pl.String
+    assert fleet.select([1]).units.rows() == [(1, True, 0.0, 5.0, "A")]
+    empty = with_static("maker", maker=[None, None, "A", "A"])
+    assert empty.units["maker"].to_list() == [None, "A"]
+
+
+def test_static_attributes_that_change_or_do_not_exist_are_refused() -> None:
+    with pytest.raises(DataError, match="'maker' changes within unit 3: 'B', 'C'"):
+        with_static("maker", maker=["B", "C", "A", "A"])
+    with pytest.raises(DataError, match="'maker' is a column of neither the rows nor the units"):
+        with_static("maker")
+    with pytest.raises(DataError, match="'load' of unit 1 is infinite"):
+        with_static("load", load=[1.0, 1.0, float("inf"), float("inf")])
+    with pytest.raises(ValidationError, match="cannot be named 'failed'"):
+        FleetSchema(sensors=("temp",), static=("failed",))
+    with pytest.raises(ValidationError, match="named twice: temp"):
+        FleetSchema(sensors=("temp",), static=("temp",))
+
+
+def test_hash_changes_with_a_static_attribute_and_with_its_being_unknown() -> None:
+    makers = (["B", "B", "A", "A"], ["B", "B", "C", "C"], ["B", "B", None, None])
+    hashes = {with_static("maker", maker=m).content_hash() for m in makers}
+    hashes |= {with_static(maker=makers[0]).content_hash()}
+    assert len(hashes) == 4
+
+
+@given(raw_rows(), st.sampled_from([0.25, 8.0, 1024.0]))
+def test_lives_scale_exactly_with_the_unit_of_time(data: Any, factor: float) -> None:
+    frame, left = data
+    fleet = Fleet.from_frame(frame, SCHEMA, rul_at_end=left)
+    known = {u: None if v is None else v * factor for u, v in left.items()}
+    scaled = Fleet.from_frame(
+        frame.with_columns(pl.col("cycle") * factor), SCHEMA, rul_at_end=known
+    )
+    np.testing.assert_array_equal(scaled.life(), fleet.life() * factor)
+    np.testing.assert_array_equal(scaled.rul(), fleet.rul() * factor)
+
+
+def test_a_fleet_keeps_its_source_and_issues() -> None:
+    issue = DataIssue("missing", "note", "1 missing value in temp.", "nothing to do.", count=1)
+    frame = pl.DataFrame({"unit": [1, 1], "cycle": [1, 2], "x": [0.0, 1.0]})
+    source = Source("table", "pumps.csv", "00" * 32)
+    fleet = Fleet.from_frame(frame, FleetSchema(sensors=("x",)), source=source, issues=[issue])
+    for one in (fleet, fleet.select([1]), fleet.truncate({1: 1.0})):
+        assert (one.source, one.issues) == (source, (issue,))
+    assert small().source == Source("frame", "small")
+    with pytest.raises(DataError, match=r"^pumps\.csv: column 'y' is missing"):
+        Fleet.from_frame(frame, FleetSchema(sensors=("y",)), source=source)

@@ -73,6 +73,12 @@ def test_default_sensors_vary_in_train(dataset: Dataset) -> None:
     assert (spread > 0).all()
 
 
+def test_source_names_the_dataset(dataset: Dataset) -> None:
+    for fleet in (dataset.train, dataset.test):
+        assert fleet.source.kind == "dataset"
+        assert fleet.source.name in READERS
+
+
 def test_columns_and_types(fleet: Fleet) -> None:
     schema = fleet.schema
     assert fleet.frame.columns == [schema.unit, schema.time, *schema.channels]

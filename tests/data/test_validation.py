@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -42,14 +43,6 @@ CELL = "correct the cell, or leave the column out of the schema."
 WHOLE = "Remedy: correct the cell, or name units by whole numbers or text."
 FROM_0 = "(counted from 0)"
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "null": (
-        {"temp": [20.0, None, 1.0]},
-        f"column 'temp', row 1 {FROM_0}, unit 7, cycle 2 is empty. Remedy: {FILL}",
-    ),
-    "NaN": (
-        {"load": [1.0, 1.0, float("nan")]},
-        f"column 'load', row 2 {FROM_0}, unit 7, cycle 3 is not finite: nan. Remedy: {REPLACE}",
-    ),
     "inf": (
         {"temp": [float("-inf"), 1.0, 1.0]},
         f"column 'temp', row 0 {FROM_0}, unit 7, cycle 1 is not finite: -inf. Remedy: {REPLACE}",
@@ -58,13 +51,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"temp": ["20", "n/a", "?"]},
         f"column 'temp', row 1 {FROM_0}, unit 7, cycle 2 is not a number: 'n/a'. Remedy: {CELL}",
     ),
-    "empty text": (
-        {"temp": ["20", "21", ""]},
-        f"column 'temp', row 2 {FROM_0}, unit 7, cycle 3 is not a number: ''. Remedy: {CELL}",
+    "inf as text": (
+        {"temp": ["20", "", "inf"]},
+        f"column 'temp', row 2 {FROM_0}, unit 7, cycle 3 is not finite: inf. Remedy: {REPLACE}",
     ),
-    "nan as text": (
-        {"temp": ["20", "nan", "21"]},
-        f"column 'temp', row 1 {FROM_0}, unit 7, cycle 2 is not finite: nan. Remedy: {REPLACE}",
+    "inf after null": (
+        {"temp": [None, float("nan"), float("inf")]},
+        f"column 'temp', row 2 {FROM_0}, unit 7, cycle 3 is not finite: inf. Remedy: {REPLACE}",
+    ),
+    "time NaN": (
+        {"cycle": [1.0, float("nan"), 3.0]},
+        f"column 'cycle', row 1 {FROM_0}, unit 7 is not finite: nan. Remedy: {REPLACE}",
     ),
     "list": (
         {"temp": [[1], [2], [3]]},
@@ -123,6 +120,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 def test_refusals_name_place_and_remedy(kind: str) -> None:
     columns, told = REFUSED[kind]
     assert refusal(frame(**columns)) == f"fleet.csv: {told}"
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [[20.0, None, 22.0], [20.0, float("nan"), 22.0], ["20", "", "22"], ["20", " nan", "22 "]],
+)
+def test_missing_channel_values_are_one_nan_however_written(cells: list[Any]) -> None:
+    clean = Fleet.from_frame(frame(temp=cells), SCHEMA)
+    known = Fleet.from_frame(frame(temp=[20.0, None, 22.0]), SCHEMA)
+    assert clean.content_hash() == known.content_hash()
+    assert np.isnan(clean.values(["temp"])[:, 0]).tolist() == [False, True, False]
+
+
+def test_a_channel_without_any_value_is_all_nan() -> None:
+    for cells in ([None] * 3, [""] * 3, pl.Series([None] * 3, dtype=pl.Float32)):
+        clean = check_frame(frame(temp=cells), SCHEMA, source="x")
+        assert clean["temp"].dtype == pl.Float64
+        assert clean["temp"].is_nan().all()
 
 
 def test_missing_columns_and_no_rows() -> None:

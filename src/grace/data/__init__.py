@@ -2,5 +2,6 @@
 
 from grace.data.errors import DataError
 from grace.data.fleet import Dataset, Fleet, FleetSchema
+from grace.data.issues import DataIssue, Source
 
-__all__ = ["DataError", "Dataset", "Fleet", "FleetSchema"]
+__all__ = ["DataError", "DataIssue", "Dataset", "Fleet", "FleetSchema", "Source"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import numpy.typing as npt
 import polars as pl
 
 from grace.data.errors import DataError
-from grace.data.schema import FleetSchema
-from grace.data.validation import check_frame, check_units
+from grace.data.issues import DataIssue, Source
+from grace.data.schema import RESERVED_UNIT_COLUMNS, FleetSchema
+from grace.data.validation import check_frame, check_static, check_units
 
-__all__ = ["Dataset", "Fleet", "FleetSchema"]
+__all__ = ["DataIssue", "Dataset", "Fleet", "FleetSchema", "Source"]
 
 UnitId = int | str
 
@@ -26,11 +28,13 @@ class Fleet:
     """Machines over time: rows of settings and sensors, and the fate of each unit.
 
     ``frame`` has one row per unit and time step, sorted by unit (in order of first appearance in
-    ``units``) and time, with the columns named by ``schema``; channels are float64. ``units`` has
-    one row per unit in the same order with the columns ``unit``, ``failed`` (bool: the last row is
-    the failure) and ``rul_at_end`` (float, in ``schema.time_unit``: life left after the last row;
-    0 for failed units, null where nobody knows it, that is for censored units). Further columns
-    (true onset or fault mode of a simulation, say) are carried along untouched.
+    ``units``) and time, with the columns named by ``schema``; channels are float64, missing values
+    NaN, never infinite. ``units`` has one row per unit in the same order with the columns ``unit``,
+    ``failed`` (bool: the last row is the failure), ``rul_at_end`` (float, in ``schema.time_unit``:
+    life left after the last row; 0 for failed units, above 0 where the life left is known, null for
+    censored units) and the static attributes of ``schema`` (Float64 or String, null if missing).
+    Further columns (true onset or fault mode of a simulation, say) are carried along untouched.
+    ``source`` is where the fleet came from, ``issues`` what was noticed or changed on the way.
 
     Example:
         >>> import polars as pl
@@ -49,6 +53,8 @@ class Fleet:
     units: pl.DataFrame
     schema: FleetSchema
     name: str = "fleet"
+    source: Source = field(default_factory=partial(Source, "frame", "fleet"))
+    issues: tuple[DataIssue, ...] = ()
 
     @classmethod
     def from_frame(
@@ -60,6 +66,7 @@ class Fleet:
         units: pl.DataFrame | None = None,
         name: str = "fleet",
         source: object = None,
+        issues: Iterable[DataIssue] = (),
     ) -> Fleet:
         """Check a raw frame and make a fleet of it.
 
@@ -71,15 +78,17 @@ class Fleet:
             units: instead of ``rul_at_end``, a full table with ``unit`` and ``rul_at_end`` (and
                 any extra columns).
             name: what the fleet is called in messages and reports.
-            source: the file or folder it came from, for messages; ``name`` if not given.
+            source: a :class:`Source`, or the file or folder it came from (used in messages);
+                ``name`` if not given.
+            issues: what was noticed or changed while reading.
 
         Raises:
-            DataError: a column is missing or not numeric, a value is NaN or infinite, a time is
-                repeated or not finite, a unit of ``units`` has no rows, or a life left is negative.
-                The message names column, unit, time and remedy.
+            DataError: a column is missing or not numeric, a value is infinite, a time is repeated
+                or not finite, a unit of ``units`` has no rows, a life left is negative, or a static
+                attribute changes within a unit. The message names column, unit, time and remedy.
         """
-        # Imported here because validation speaks of fleets too.
-        where = source if source is not None else name
+        origin = source if isinstance(source, Source) else Source("frame", name)
+        where = origin.name if isinstance(source, Source) else source if source else name
         clean = check_frame(frame, schema, source=where)
         order = clean.get_column(schema.unit).unique(maintain_order=True).alias("unit")
         if units is not None and rul_at_end is not None:
@@ -94,16 +103,17 @@ class Fleet:
             check_units(units, order, named=list(left), source=where)
         else:
             check_units(units, order, source=where)
-        extra = [c for c in units.columns if c not in ("unit", "failed", "rul_at_end")]
+        units = check_static(units, frame, schema, source=where)
+        carried = [c for c in units.columns if c not in (*RESERVED_UNIT_COLUMNS, *schema.static)]
         # By position, not by join: the table may hold the same ids in another integer width.
         row_of = {u: i for i, u in enumerate(units.get_column("unit").to_list())}
         units = (
             units[[row_of[u] for u in order]]
             .with_columns(order, pl.col("rul_at_end").cast(pl.Float64))
             .with_columns(failed=pl.col("rul_at_end").fill_null(1.0) == 0.0)
-            .select("unit", "failed", "rul_at_end", *extra)
+            .select("unit", "failed", "rul_at_end", *schema.static, *carried)
         )
-        return cls(clean, units, schema, name)
+        return cls(clean, units, schema, name, origin, tuple(issues))
 
     @property
     def n_units(self) -> int:
@@ -147,11 +157,22 @@ class Fleet:
         left = self.units.get_column("rul_at_end").fill_null(float("nan")).to_numpy()
         return np.repeat(last + left, lengths) - times
 
+    def sampling_step(self) -> float:
+        """Median time between neighbouring rows of a unit; 0 if every unit has one row."""
+        times, starts = self.times(), self.starts()
+        step = np.diff(times)
+        inside = np.ones(step.size, dtype=bool)
+        inside[starts[1:] - 1] = False
+        return float(np.median(step[inside])) if inside.any() else 0.0
+
     def life(self) -> npt.NDArray[np.float64]:
-        """Observed life span of each unit (last time minus first, plus one step), (n_units,)."""
+        """Observed life span of each unit: last time minus first plus :meth:`sampling_step`.
+
+        Shape (n_units,), in ``schema.time_unit``; scales with the unit of time.
+        """
         times, lengths, starts = self.times(), self.lengths(), self.starts()
-        span: npt.NDArray[np.float64] = times[starts + lengths - 1] - times[starts] + 1.0
-        return span
+        span: npt.NDArray[np.float64] = times[starts + lengths - 1] - times[starts]
+        return span + self.sampling_step()
 
     def select(self, units: Iterable[Any], name: str | None = None) -> Fleet:
         """The fleet of these units only, in the order they have here.
@@ -200,14 +221,18 @@ class Fleet:
         return replace(self, frame=kept, units=units, name=name or self.name)
 
     def content_hash(self) -> str:
-        """SHA-256 over schema, rows and fates: the same data gives the same hash anywhere."""
-        schema = json.dumps(self.schema.model_dump(mode="json"), sort_keys=True)
+        """SHA-256 over schema, rows, fates and static attributes, the same on every machine."""
+        # Without static attributes the hash is that of a schema that does not know them.
+        leave_out = None if self.schema.static else {"static"}
+        schema = json.dumps(self.schema.model_dump(mode="json", exclude=leave_out), sort_keys=True)
         digest = hashlib.sha256(schema.encode())
         digest.update("\0".join(map(str, self.unit_ids)).encode())
         digest.update(self.lengths().tobytes())
         digest.update(np.ascontiguousarray(self.times()).tobytes())
         digest.update(np.ascontiguousarray(self.values(self.schema.channels)).tobytes())
         digest.update(self.units["rul_at_end"].fill_null(float("nan")).to_numpy().tobytes())
+        for name in self.schema.static:
+            digest.update(json.dumps([name, self.units[name].to_list()]).encode())
         return digest.hexdigest()
 
     def __repr__(self) -> str:

@@ -1,34 +1,19 @@
-"""What is legal in a fleet but odd enough to be told."""
+"""What is allowed in a fleet but suspicious enough to be reported."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from grace.data.fleet import Fleet
+from grace.data.issues import DataIssue
 
 __all__ = ["DataIssue", "check_quality"]
 
 # More groups of settings than this, or fewer rows in a group, are a continuum, not conditions.
 _MAX_CONDITIONS, _MIN_ROWS = 20, 10
-
-
-@dataclass(frozen=True)
-class DataIssue:
-    """Something about a fleet that is legal but may surprise, and the units or columns concerned.
-
-    ``kind``: gap, late_start, constant, constant_in_condition, short or duplicate_rows.
-    """
-
-    kind: str
-    severity: Literal["note", "warning"]
-    message: str
-    remedy: str
-    units: tuple[Any, ...] = ()
-    columns: tuple[str, ...] = ()
 
 
 def check_quality(fleet: Fleet, *, window: int = 30) -> list[DataIssue]:
@@ -83,7 +68,7 @@ def _constants(fleet: Fleet) -> list[DataIssue]:
     found: list[DataIssue] = []
     channels, n = fleet.schema.channels, len(fleet.schema.settings)
     values = fleet.values(channels)
-    flat = np.ptp(values, axis=0) == 0.0
+    flat = _never_changes(values)
     if flat.any():
         columns = tuple(c for c, hit in zip(channels, flat, strict=True) if hit)
         message = f"channels that never change: {', '.join(columns)}."
@@ -94,7 +79,7 @@ def _constants(fleet: Fleet) -> list[DataIssue]:
     if 1 < n_groups <= min(_MAX_CONDITIONS, fleet.n_rows // _MIN_ROWS):
         still = ~flat
         for g in range(n_groups):
-            still &= np.ptp(values[group == g], axis=0) == 0.0
+            still &= _never_changes(values[group == g])
         columns = tuple(c for c, hit in zip(channels[n:], still[n:], strict=True) if hit)
         if columns:
             message = f"channels constant in each of {n_groups} conditions: {', '.join(columns)}."
@@ -103,12 +88,25 @@ def _constants(fleet: Fleet) -> list[DataIssue]:
     return found
 
 
+def _never_changes(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which columns (n, C) hold at most one distinct value, missing ones left out."""
+    if not len(values):
+        return np.ones(values.shape[1], dtype=bool)
+    high = np.where(np.isnan(values), -np.inf, values).max(axis=0)
+    low = np.where(np.isnan(values), np.inf, values).min(axis=0)
+    return np.asarray(high <= low)
+
+
 def _conditions(settings: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Group of each row. Settings carry noise: a group is a cell of 1 % of each range."""
     if not settings.shape[1]:
         return np.zeros(len(settings), dtype=np.int64)
-    span = np.ptp(settings, axis=0)
-    grid = np.round((settings - settings.min(axis=0)) / np.where(span > 0, span, 1.0), 2)
+    missing = np.isnan(settings)
+    low = np.where(missing, np.inf, settings).min(axis=0)
+    high = np.where(missing, -np.inf, settings).max(axis=0)
+    span = np.where(high > low, high - low, 1.0)
+    # Rows without a setting form a group of their own.
+    grid = np.where(missing, -1.0, np.round((settings - low) / span, 2))
     return np.unique(grid, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from grace.data.cmapss import CMAPSS_SUBSETS, read_cmapss
 from grace.data.cmapss_files import find_data_root, locate_cmapss
 from grace.data.errors import DataError
 from grace.data.fleet import Dataset
+from grace.data.issues import Source
 
 __all__ = [
     "READERS",
@@ -146,8 +147,14 @@ def load_dataset(name: str, *, root: Path | str | None = None, **options: Any) -
         grace.data.errors.DataError: there is no dataset 'FD01'; did you mean FD001? \
 Remedy: choose of FD001, FD002, FD003, FD004, sim.
     """
-    reader = READERS[canonical_name(name)]
-    return reader.read(None if root is None else Path(root), **options)
+    known = canonical_name(name)
+    dataset = READERS[known].read(None if root is None else Path(root), **options)
+    source = Source("dataset", known)
+    return replace(
+        dataset,
+        train=replace(dataset.train, source=source),
+        test=replace(dataset.test, source=source),
+    )
 
 
 def canonical_name(name: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["FleetSchema"]
+__all__ = ["RESERVED_UNIT_COLUMNS", "FleetSchema"]
+
+# Columns of ``Fleet.units`` with a fixed meaning.
+RESERVED_UNIT_COLUMNS = frozenset({"unit", "failed", "rul_at_end"})
 
 
 class FleetSchema(BaseModel):
@@ -15,6 +18,8 @@ class FleetSchema(BaseModel):
         time: column of life time, strictly increasing within a unit.
         settings: columns that describe how the machine is operated (altitude, load, speed).
         sensors: measured channels.
+        static: attributes of the unit, constant over its life (load group, material, model):
+            columns of ``Fleet.units``, numeric or categorical.
         time_unit: what one step of ``time`` counts ("cycles", "flights", "hours", "days"); every
             RUL of this fleet is in this unit.
         descriptions: optional text per column for reports, e.g. ``{"s2": "T24, LPC outlet, °R"}``.
@@ -26,17 +31,21 @@ class FleetSchema(BaseModel):
     time: str = "cycle"
     settings: tuple[str, ...] = ()
     sensors: tuple[str, ...]
+    static: tuple[str, ...] = ()
     time_unit: str = "cycles"
     descriptions: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_differ(self) -> FleetSchema:
-        names = [self.unit, self.time, *self.settings, *self.sensors]
+        names = [self.unit, self.time, *self.settings, *self.sensors, *self.static]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"column names must differ; named twice: {', '.join(twice)}")
         if not self.sensors:
             raise ValueError("a fleet needs at least one sensor column")
+        taken = sorted(RESERVED_UNIT_COLUMNS & set(self.static))
+        if taken:
+            raise ValueError(f"a static attribute cannot be named {taken[0]!r}; rename the column")
         return self
 
     @property

@@ -11,7 +11,7 @@ import polars as pl
 from grace.data.errors import DataError
 from grace.data.schema import FleetSchema
 
-__all__ = ["check_frame", "check_units"]
+__all__ = ["check_frame", "check_static", "check_units"]
 
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 
@@ -27,12 +27,12 @@ def check_frame(frame: pl.DataFrame, schema: FleetSchema, *, source: object) -> 
 
     Returns:
         The columns unit, time, settings, sensors in this order; rows sorted by unit (in order of
-        first appearance) and time; time Int64 or Float64, channels Float64.
+        first appearance) and time; time Int64 or Float64, channels Float64, missing values NaN.
 
     Raises:
-        DataError: no rows; a column is missing; a cell is empty, not a number, NaN or infinite;
-            times are dates; a time is given twice for one unit; a unit is neither text nor a whole
-            number below 2⁶³; ``frame`` is not a polars DataFrame. Rows are counted from 0.
+        DataError: no rows; a column is missing; a cell is not a number or infinite; a time is
+            missing, a date, or given twice for one unit; a unit is neither text nor a whole number
+            below 2⁶³; ``frame`` is not a polars DataFrame. Rows are counted from 0.
 
     Example:
         >>> import polars as pl
@@ -61,7 +61,7 @@ def check_frame(frame: pl.DataFrame, schema: FleetSchema, *, source: object) -> 
     raw = frame.select(names)
     unit = _unit_column(raw, schema, source)
     time = _number_column(raw, schema.time, schema, source)
-    channels = [_number_column(raw, c, schema, source).cast(pl.Float64) for c in schema.channels]
+    channels = [_channel(raw, c, schema, source) for c in schema.channels]
     # Sorted outside the frame: no helper column can then clash with a channel's name.
     keys = pl.DataFrame({"unit": unit, "time": time}).with_row_index()
     rank = keys.select(pl.arg_sort_by(pl.col("index").first().over("unit"), "time")).to_series()
@@ -112,8 +112,35 @@ def _unit_column(raw: pl.DataFrame, schema: FleetSchema, source: object) -> pl.S
     return whole
 
 
-def _number_column(raw: pl.DataFrame, name: str, schema: FleetSchema, source: object) -> pl.Series:
-    """The named column without null, NaN or infinity, as Int64 (integers) or Float64."""
+def _channel(raw: pl.DataFrame, name: str, schema: FleetSchema, source: object) -> pl.Series:
+    """A setting or sensor as Float64; null, empty text and NaN become one NaN."""
+    column = raw.get_column(name)
+    if column.dtype in _TEXT:
+        column = column.cast(pl.String).str.strip_chars().replace("", None)
+    missing = column.is_null()
+    if missing.all():
+        return pl.repeat(math.nan, raw.height, dtype=pl.Float64, eager=True).alias(name)
+    present = raw.select(schema.unit, schema.time).with_columns(column)
+    if missing.any():  # the first known value stands in for the missing ones while checking
+        present = present.with_columns(column.fill_null(column.drop_nulls()[0]))
+    number: pl.Series = _number_column(present, name, schema, source, nan_allowed=True)
+    number = number.cast(pl.Float64)
+    number = number.set(missing, math.nan) if missing.any() else number
+    # One bit pattern for all missing values: the content hash must not see how they were written.
+    if number.is_nan().any():
+        number = number.fill_nan(None).fill_null(math.nan)
+    return number
+
+
+def _number_column(
+    raw: pl.DataFrame,
+    name: str,
+    schema: FleetSchema,
+    source: object,
+    *,
+    nan_allowed: bool = False,
+) -> pl.Series:
+    """The named column without null or infinity, as Int64 (integers) or Float64."""
     number: pl.Series
     column: pl.Series = raw.get_column(name)
     if column.dtype.is_temporal():
@@ -140,8 +167,9 @@ def _number_column(raw: pl.DataFrame, name: str, schema: FleetSchema, source: ob
         problem = f"column {name!r} is not numeric but {column.dtype}."
         remedy = "cast it to numbers, or leave it out of the schema."
         raise DataError(problem, source=source, remedy=remedy)
-    if not number.is_finite().all():
-        place, row = _place(raw, ~number.is_finite(), name, schema)
+    bad = number.is_infinite() if nan_allowed else ~number.is_finite()
+    if bad.any():
+        place, row = _place(raw, bad, name, schema)
         remedy = "replace it (for example by the unit's last value) or drop the row."
         raise DataError(f"{place} is not finite: {number[row]}.", source=source, remedy=remedy)
     return number
@@ -150,7 +178,7 @@ def _number_column(raw: pl.DataFrame, name: str, schema: FleetSchema, source: ob
 def check_units(
     units: pl.DataFrame, order: pl.Series, *, named: Sequence[Any] | None = None, source: object
 ) -> None:
-    """Check the table of fates against the units that have rows.
+    """Check the table of units against the units that have rows.
 
     Args:
         units: table with the columns ``unit`` and ``rul_at_end``.
@@ -196,3 +224,68 @@ def check_units(
             problem = f"rul_at_end of unit {unit} is {value}."
             remedy = "life left is zero or more; use None (an empty cell) where it is not known."
             raise DataError(problem, source=source, remedy=remedy)
+
+
+def check_static(
+    units: pl.DataFrame, frame: pl.DataFrame, schema: FleetSchema, *, source: object
+) -> pl.DataFrame:
+    """The table of units with the static attributes of ``schema`` in their one form.
+
+    Args:
+        units: one row per unit, with the column ``unit``.
+        frame: raw rows. Attributes that ``units`` lacks are taken from here, where they have to be
+            constant within each unit (missing cells aside).
+        schema: names the attributes.
+        source: file, folder or name for messages.
+
+    Returns:
+        ``units`` with every static column as Float64 (numbers, truth values) or String, null where
+        missing.
+
+    Raises:
+        DataError: an attribute is in neither table, changes within a unit, is infinite, or is
+            neither numeric nor text.
+    """
+    for name in schema.static:
+        if name not in units.columns:
+            units = units.with_columns(_constant_per_unit(units, frame, schema, name, source))
+        column = units.get_column(name)
+        if column.dtype in _TEXT:
+            units = units.with_columns(column.cast(pl.String))
+        elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+            number = column.cast(pl.Float64).fill_nan(None)
+            if number.is_infinite().any():
+                row = int(number.is_infinite().arg_true()[0])
+                problem = f"static attribute {name!r} of unit {units['unit'][row]} is infinite."
+                raise DataError(problem, source=source, remedy="correct it or leave it empty.")
+            units = units.with_columns(number)
+        else:
+            problem = f"static attribute {name!r} is {column.dtype}, neither number nor text."
+            raise DataError(problem, source=source, remedy="cast the column, or leave it out.")
+    return units
+
+
+def _constant_per_unit(
+    units: pl.DataFrame, frame: pl.DataFrame, schema: FleetSchema, name: str, source: object
+) -> pl.Series:
+    """A column of the rows that does not change within a unit, one value per unit of ``units``."""
+    if name not in frame.columns:
+        problem = f"static attribute {name!r} is a column of neither the rows nor the units."
+        raise DataError(problem, source=source, remedy="rename the column or leave it out.")
+    values = frame.get_column(name)
+    values = values.fill_nan(None) if values.dtype.is_float() else values
+    pairs = pl.DataFrame(
+        {"unit": frame.get_column(schema.unit).cast(pl.String), "value": values}
+    ).drop_nulls("value")
+    pairs = pairs.unique(maintain_order=True)
+    twice = pairs.filter(pl.col("unit").is_duplicated())
+    if twice.height:
+        unit = twice["unit"][0]
+        seen = twice.filter(pl.col("unit") == unit)["value"].to_list()
+        problem = f"static attribute {name!r} changes within unit {unit}: {seen[0]!r}, {seen[1]!r}."
+        remedy = "make it a setting or a sensor, or correct the rows."
+        raise DataError(problem, source=source, remedy=remedy)
+    row_of = {u: i for i, u in enumerate(pairs["unit"].to_list())}
+    ids = units.get_column("unit").cast(frame.get_column(schema.unit).dtype, strict=False)
+    rows = [row_of.get(u) for u in ids.cast(pl.String).to_list()]
+    return pairs["value"].gather(pl.Series(rows, dtype=pl.UInt32)).alias(name)

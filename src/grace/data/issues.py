@@ -1,0 +1,47 @@
+"""Where a fleet came from, and what was noticed or changed while it was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["DataIssue", "Source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Origin of a fleet, as an artifact records it.
+
+    Args:
+        kind: ``"dataset"`` (named benchmark), ``"table"`` (files) or ``"frame"`` (in memory).
+        name: name of the dataset, path of the file or folder, or name of the fleet.
+        sha256: hash of the bytes of the files; None where there are none
+            (:meth:`Fleet.content_hash` identifies the content in every case).
+    """
+
+    kind: Literal["dataset", "table", "frame"]
+    name: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class DataIssue:
+    """Something about a fleet that is allowed but may surprise, with what is concerned.
+
+    Args:
+        kind: short identifier, e.g. ``"gap"``, ``"constant"``, ``"missing"``, ``"sentinel"``.
+        severity: ``"warning"`` if results may suffer, else ``"note"``.
+        message: one sentence with counts and the first place.
+        remedy: what the user can do about it.
+        units: units concerned.
+        columns: columns concerned.
+        count: number of cells, rows or units concerned; 0 where counting has no meaning.
+    """
+
+    kind: str
+    severity: Literal["note", "warning"]
+    message: str
+    remedy: str
+    units: tuple[Any, ...] = ()
+    columns: tuple[str, ...] = ()
+    count: int = 0
