@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grace.data import DataError, Fleet, FleetSchema
-from grace.data.splits import split_units
+from grace.data.splits import kfold_units, split_units
 
 SCHEMA = FleetSchema(sensors=("x",))
 
@@ -75,3 +75,38 @@ def test_too_few_failures_are_an_error() -> None:
 def test_a_fraction_out_of_range_is_named(fraction: float) -> None:
     with pytest.raises(ValueError, match=str(fraction)):
         split_units(fleet([5, 6]), fraction)
+
+
+@given(fleets(), st.integers(2, 12), st.integers(0, 5))
+@settings(max_examples=60)
+def test_every_unit_is_held_out_once(units: Fleet, n_folds: int, seed: int) -> None:
+    known = set(units.units.filter(pl.col("rul_at_end").is_not_null())["unit"])
+    if len(known) < n_folds:
+        with pytest.raises(DataError, match="too few for"):
+            kfold_units(units, n_folds, seed=seed)
+        return
+    folds = kfold_units(units, n_folds, seed=seed)
+    assert len(folds) == n_folds
+    assert sorted(u for f in folds for u in f.validation) == sorted(units.unit_ids)
+    for fold in folds:
+        assert sorted([*fold.train, *fold.validation]) == sorted(units.unit_ids)
+    for sizes in (
+        [len(f.validation) for f in folds],
+        [len(known & set(f.validation)) for f in folds],
+    ):
+        assert max(sizes) - min(sizes) <= 1
+    assert folds == kfold_units(units, n_folds, seed=seed)
+
+
+def test_folds_agree_in_their_lives() -> None:
+    units = fleet(list(range(10, 110)))
+    life = dict(zip(units.unit_ids, units.life(), strict=True))
+    for seed in range(5):
+        means = [np.mean([life[u] for u in f.validation]) for f in kfold_units(units, 5, seed=seed)]
+        assert max(means) - min(means) < 3  # neighbours by life go to different folds
+    assert kfold_units(units, 5, seed=0) != kfold_units(units, 5, seed=1)
+
+
+def test_one_fold_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        kfold_units(fleet([3, 4]), 1)

@@ -10,7 +10,7 @@ import numpy as np
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 
-__all__ = ["UnitSplit", "split_units"]
+__all__ = ["UnitSplit", "kfold_units", "split_units"]
 
 
 @dataclass(frozen=True)
@@ -57,4 +57,55 @@ def split_units(fleet: Fleet, fraction: float = 0.15, *, seed: int = 0) -> UnitS
     return UnitSplit(
         train=tuple(u for i, u in enumerate(ids) if i not in held),
         validation=tuple(u for i, u in enumerate(ids) if i in held),
+    )
+
+
+def kfold_units(fleet: Fleet, n_folds: int, *, seed: int = 0) -> tuple[UnitSplit, ...]:
+    """Folds by unit: every unit is in the ``validation`` part of exactly one of them.
+
+    Units whose failure is known are ordered by life, the others by time observed; each run of
+    ``n_folds`` neighbours is dealt to different folds, so that folds agree in their lives, in
+    their share of censored units and, within one unit, in size.
+
+    Args:
+        fleet: the units to divide.
+        n_folds: number of folds, K >= 2.
+        seed: which fold each unit of a run of neighbours goes to.
+
+    Returns:
+        K splits; ``train`` and ``validation`` keep the order of the fleet.
+
+    Raises:
+        ValueError: ``n_folds`` is below 2.
+        DataError: fewer units of known life than folds.
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> train = load_dataset("sim", n_train=6, n_test=1).train
+        >>> [len(fold.validation) for fold in kfold_units(train, 3)]
+        [2, 2, 2]
+    """
+    if n_folds < 2:
+        raise ValueError(f"n_folds={n_folds} must be at least 2")
+    known = fleet.units.get_column("rul_at_end").is_not_null().to_numpy()
+    if int(known.sum()) < n_folds:
+        raise DataError(
+            f"only {int(known.sum())} unit(s) have a known life, too few for {n_folds} folds.",
+            source=fleet.name,
+            remedy="use fewer folds, or add histories of failed units.",
+        )
+    rng = np.random.default_rng(seed)
+    life = fleet.life() + fleet.units.get_column("rul_at_end").fill_null(0.0).to_numpy()
+    order = np.lexsort((rng.random(len(life)), life, ~known))
+    fold_of = np.empty(len(life), dtype=np.int64)
+    for begin in range(0, len(order), n_folds):
+        run = order[begin : begin + n_folds]
+        fold_of[run] = rng.permutation(n_folds)[: len(run)]
+    ids = fleet.unit_ids
+    return tuple(
+        UnitSplit(
+            train=tuple(u for i, u in enumerate(ids) if fold_of[i] != k),
+            validation=tuple(u for i, u in enumerate(ids) if fold_of[i] == k),
+        )
+        for k in range(n_folds)
     )
