@@ -17,6 +17,7 @@ from grace.data.preprocessing import Preprocessor
 from grace.experiments.run import RunListener, evaluate_run, read_metrics, run, run_name
 from grace.experiments.run_dir import lock_run_dir
 from grace.prediction import Artifact, ArtifactError, Predictor
+from grace.prediction.artifact import write_artifact_json
 from grace.training.checkpoint import CheckpointError
 from grace.training.config import RunConfig
 from grace.training.jsonl_logger import read_jsonl
@@ -279,7 +280,8 @@ def test_judging_on_other_data_is_refused(done: Any, tmp_path: Path) -> None:
     path = tmp_path / "copy" / "artifact.json"
     content = json.loads(path.read_text())
     content["config"]["dataset_options"]["n_test"] = 4
-    path.write_text(json.dumps(content))
+    content.pop("sha256")
+    write_artifact_json(path.parent, content)
     with pytest.raises(ArtifactError, match="other data"):
         evaluate_run(tmp_path / "copy")
 

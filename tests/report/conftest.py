@@ -14,7 +14,8 @@ import torch
 from grace.data.preprocessing import Preprocessor
 from grace.data.readers import load_dataset
 from grace.evaluation import Evaluation, Protocol, evaluate
-from grace.prediction.artifact import Artifact, write_json
+from grace.files import sha256_file, write_json
+from grace.prediction.artifact import Artifact, read_artifact_json, write_artifact_json
 from grace.training import RunConfig
 from grace.training.jsonl_logger import JSONLLogger
 from grace.training.step import StepLog
@@ -153,6 +154,10 @@ def make_run(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
                 "validation_selected": None if honest is None else honest.model_dump(mode="json"),
             },
         )
+        content = read_artifact_json(folder)
+        for name in ("metrics.json", "predictions.parquet"):
+            content["files"][name] = sha256_file(folder / name)
+        write_artifact_json(folder, content)
         if logs:
             write_logs(folder, select_on)
         return folder

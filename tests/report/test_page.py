@@ -11,7 +11,9 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from grace.files import sha256_file
 from grace.prediction import ArtifactError
+from grace.prediction.artifact import read_artifact_json, write_artifact_json
 from grace.report import overview_figure, write_report
 from grace.report.page import SECTIONS
 
@@ -194,6 +196,9 @@ def test_flags_are_shown(make_run: MakeRun) -> None:
     flag = {"code": "implausibly_low", "severity": "warning", "message": "A leak <b>or</b> a bug."}
     content["evaluation"]["flags"] = [flag]
     (folder / "metrics.json").write_text(json.dumps(content))
+    description = read_artifact_json(folder)
+    description["files"]["metrics.json"] = sha256_file(folder / "metrics.json")
+    write_artifact_json(folder, description)
     page = read(folder)
     assert "A leak <b>or</b> a bug." in page.text
     assert any(a.get("class") == "flag warning" for a in page.all("aside"))
@@ -216,7 +221,8 @@ def test_what_is_missing_is_said(make_run: MakeRun, options: dict[str, object], 
 
 def test_empty_provenance_is_no_obstacle(make_run: MakeRun) -> None:
     folder = make_run()
-    (folder / "artifact.json").write_text(json.dumps({"format": 1}))
+    description = read_artifact_json(folder)
+    write_artifact_json(folder, {key: description[key] for key in ("format", "files")})
     assert "Protocol and provenance" in read(folder).text
 
 
@@ -257,10 +263,10 @@ def test_unusable_folders_are_named(make_run: MakeRun, tmp_path: Path) -> None:
     for name in ("metrics.json", "predictions.parquet"):
         folder = make_run()
         (folder / name).unlink()
-        with pytest.raises(ArtifactError, match=rf"{name}: no such file.*Remedy"):
+        with pytest.raises(ArtifactError, match=rf"{name}: is missing.*Remedy"):
             write_report(folder)
         (folder / name).write_text("nonsense")
-        with pytest.raises(ArtifactError, match=rf"{name}: cannot be read"):
+        with pytest.raises(ArtifactError, match=rf"{name}: SHA-256 is"):
             write_report(folder)
 
 

@@ -56,7 +56,7 @@ def test_the_file_is_on_disk_before_it_takes_the_old_ones_place(
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd))[1])
     monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), replace(a, b))[1])
     save_checkpoint(tmp_path / "c.pt", STATE)
-    assert calls == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync"]  # the file, its name, the folder's entry
 
 
 def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "c.pt"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"c\.pt: cannot be read"):
+    with pytest.raises(CheckpointError, match=r"c\.pt: is damaged"):
         load_checkpoint(path, fingerprint="f")
 
 
@@ -81,7 +81,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
         def __reduce__(self) -> object:
             return (os.mkdir, (str(tmp_path / "sprung"),))
 
-    torch.save({"fingerprint": "f", "x": Trap()}, tmp_path / "c.pt")
+    save_checkpoint(tmp_path / "c.pt", {"fingerprint": "f", "x": Trap()})  # its digest is right
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "c.pt", fingerprint="f")
     assert not (tmp_path / "sprung").exists()
@@ -98,10 +98,10 @@ def test_rewinding_drops_what_will_be_logged_again(tmp_path: Path) -> None:
     (tmp_path / "telemetry.jsonl").write_text(
         "".join(f'{{"step": {i}}}\n' for i in range(7)) + '{"s'
     )
-    (tmp_path / "history.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}\n')
-    JSONLLogger(tmp_path).rewind(4, [{"epoch": 0}])
+    (tmp_path / "history.jsonl").write_text('{"epoch": 0, "step": 4}\n{"epoch": 1, "step": 8}\n')
+    JSONLLogger(tmp_path).rewind(4, [{"epoch": 0, "step": 4}])
     assert [r["step"] for r in read_jsonl(tmp_path / "telemetry.jsonl")] == [0, 1, 2, 3]
-    assert read_jsonl(tmp_path / "history.jsonl") == [{"epoch": 0}]
+    assert read_jsonl(tmp_path / "history.jsonl") == [{"epoch": 0, "step": 4}]
 
 
 def test_no_folder_no_log() -> None:

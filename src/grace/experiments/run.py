@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,24 @@ from grace.data.splits import UnitSplit
 from grace.evaluation import Evaluation
 from grace.experiments.run_dir import (
     RunResult,
-    clear,
+    check_replaceable,
+    clear_run,
+    discard_stage,
     load_finished_run,
     lock_run_dir,
     metrics,
     read_metrics,
+    replace_run,
+    staging_dir,
 )
 from grace.experiments.run_evaluation import baseline_predictions, differences, evaluate_predictions
 from grace.experiments.training_data import TrainingData, build_training_data, load_data
-from grace.prediction.artifact import Artifact, ArtifactError, write_json
+from grace.files import atomic_writer, write_json
+from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.predictor import Predictor
+from grace.training.checkpoint import CheckpointError, load_checkpoint
 from grace.training.config import RunConfig
+from grace.training.device import resolve_device
 from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
 __all__ = [
@@ -81,7 +88,9 @@ def run(
         data_root: where the data is; None searches the usual places.
         dataset: data already loaded, instead of ``config.dataset``.
         listener: told of stages and progress.
-        overwrite: delete the run that the folder holds first, once the data was read.
+        overwrite: train anew even if the folder holds a run. A finished run is replaced when the
+            new one is complete, not before; an unfinished one is deleted once data, configuration
+            and device have been checked.
 
     Raises:
         DataError: the data cannot be used.
@@ -105,10 +114,38 @@ def run(
     done = None if overwrite else load_finished_run(folder, fingerprint)
     if done is not None:
         return done
+    resolve_device(config.training.device)  # before anything is deleted
+    if overwrite:
+        check_replaceable(folder)
     with lock_run_dir(folder):
+        if overwrite and (folder / "artifact.json").exists():
+            return _retrain(config, folder, data, hashes, fingerprint, told)
         if overwrite:
-            clear(folder)
+            clear_run(folder)
         return _run(config, folder, data, hashes, fingerprint, told)
+
+
+def _retrain(
+    config: RunConfig,
+    folder: Path,
+    data: Dataset,
+    hashes: dict[str, str],
+    fingerprint: str,
+    told: RunListener,
+) -> RunResult:
+    """Train next to the finished run of ``folder``, and replace that run at the end."""
+    stage = staging_dir(folder)
+    with lock_run_dir(stage):
+        begun = stage / "checkpoint.pt"
+        try:
+            if begun.exists():
+                load_checkpoint(begun, fingerprint=fingerprint)
+        except CheckpointError:
+            clear_run(stage)  # left by an interrupted replacement with another configuration
+        result = _run(config, stage, data, hashes, fingerprint, told)
+        replace_run(folder)
+    discard_stage(folder)
+    return replace(result, folder=folder)
 
 
 def _run(
@@ -152,7 +189,8 @@ def _run(
     if config.select_on == "test":
         honest = evaluations["validation"].with_optimism_gap(evaluations["test"])
     evaluation = evaluations[config.select_on]
-    predictions.write_parquet(folder / "predictions.parquet")
+    with atomic_writer(folder / "predictions.parquet") as file:
+        predictions.write_parquet(file)
     write_json(folder / "metrics.json", metrics(evaluation, honest))
     artifact = Artifact(
         copy_with_weights(prepared.model, chosen.weights),
@@ -181,7 +219,7 @@ def _run(
             "seconds": time.perf_counter() - began,
         },
     )
-    artifact.save(folder)
+    artifact.save(folder, with_files=["metrics.json", "predictions.parquet"])
     (folder / "checkpoint.pt").unlink(missing_ok=True)  # finished: nothing to resume
     return RunResult(folder, evaluation, honest)
 

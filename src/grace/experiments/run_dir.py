@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from grace._version import __version__
 from grace.evaluation import Evaluation
-from grace.prediction.artifact import ArtifactError, read_artifact_json
+from grace.files import flush_folder, write_json
+from grace.prediction.artifact import ArtifactError, read_artifact_json, verify_artifact_files
 
-__all__ = ["RunResult", "clear", "load_finished_run", "lock_run_dir", "metrics", "read_metrics"]
+__all__ = [
+    "MARKER",
+    "RUN_FILES",
+    "RunResult",
+    "check_replaceable",
+    "clear_run",
+    "discard_stage",
+    "is_run_dir",
+    "load_finished_run",
+    "lock_run_dir",
+    "metrics",
+    "read_metrics",
+    "replace_run",
+    "staging_dir",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,8 @@ class RunResult:
     resumed_complete: bool = False
 
 
-_FILES = (
+# What a run writes. Nothing else in its folder is ever changed or deleted.
+RUN_FILES = (
     "artifact.json",
     "weights.safetensors",
     "metrics.json",
@@ -42,44 +60,145 @@ _FILES = (
     "checkpoint.pt",
     "report.html",
 )
-
-
-_LOCK = ".lock"
+MARKER = ".grace-run.json"
+_LOCK = ".grace-run.lock"
+_STAGE = ".grace-retrain"
+_SWAP = ".grace-swap.json"
 
 
 @contextmanager
 def lock_run_dir(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a folder meanwhile; a dead one keeps nobody out.
+    """Keep other processes from training in a folder; the lock of a dead process does not count.
+
+    Makes the folder if it does not exist, marks it as a run, and finishes a replacement that was
+    interrupted (see :func:`replace_run`).
 
     Raises:
-        ArtifactError: another process is at work there.
+        ArtifactError: another process is at work there, or the folder holds files with the names
+            of a run's files that grace did not write.
     """
+    created = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / _LOCK, timeout=0):
+            _claim(folder)
+            _finish_swap(folder)
             yield
     except Timeout:
         raise ArtifactError(
             f"{folder}: another process is training here. Remedy: wait for it, end it, or choose "
             "another output folder."
         ) from None
+    except BaseException:
+        if created:
+            _remove_if_unused(folder)
+        raise
 
 
-def clear(folder: Path) -> None:
-    """Delete the files of a run, and nothing else.
+def is_run_dir(folder: Path) -> bool:
+    """Whether grace marked this folder as a run."""
+    try:
+        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("grace-run") == 1
+
+
+def _claim(folder: Path) -> None:
+    """Mark a folder as a run, unless it already holds files of another origin."""
+    if is_run_dir(folder):
+        return
+    foreign = [name for name in (*RUN_FILES, MARKER) if os.path.lexists(folder / name)]
+    if foreign:
+        raise ArtifactError(
+            f"{folder}: holds {', '.join(foreign)}, but was not made by grace, so nothing is "
+            "written or deleted. Remedy: choose another output folder."
+        )
+    write_json(folder / MARKER, {"grace-run": 1, "version": __version__})
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Remove a folder made for a run that left nothing in it."""
+    with suppress(OSError):
+        if {path.name for path in folder.iterdir()} <= {MARKER, _LOCK}:
+            (folder / MARKER).unlink(missing_ok=True)
+            (folder / _LOCK).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to replace what is no run.
 
     Raises:
-        ArtifactError: the folder holds something, but no run.
+        ArtifactError: the folder is not empty and not marked as a run.
     """
-    if not folder.exists():
-        return
-    mine = [folder / name for name in _FILES if (folder / name).exists()]
-    if not mine and any(path.name != _LOCK for path in folder.iterdir()):
+    if folder.exists() and any(folder.iterdir()) and not is_run_dir(folder):
         raise ArtifactError(
-            f"{folder}: holds no run, so nothing is deleted. Remedy: another --out."
+            f"{folder}: holds no run, so nothing is replaced. Remedy: choose another "
+            "output folder."
         )
-    for path in mine:
-        path.unlink()
+
+
+def clear_run(folder: Path) -> None:
+    """Delete the files of a run, and nothing else. The caller holds the lock.
+
+    Raises:
+        ArtifactError: the folder is not marked as a run.
+    """
+    if not is_run_dir(folder):
+        raise ArtifactError(
+            f"{folder}: holds no run, so nothing is deleted. Remedy: choose another output folder."
+        )
+    for name in RUN_FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def staging_dir(folder: Path) -> Path:
+    """Where a run that is to replace the finished one in ``folder`` is trained."""
+    return folder / _STAGE
+
+
+def replace_run(folder: Path) -> None:
+    """Put the finished run of the staging folder in the place of the one in ``folder``.
+
+    The list of files is written first, so that an interrupted replacement is finished by the next
+    process that locks the folder. The caller holds the lock.
+    """
+    stage = staging_dir(folder)
+    arriving = [name for name in RUN_FILES if (stage / name).exists()]
+    write_json(folder / _SWAP, {"files": arriving})
+    _finish_swap(folder)
+
+
+def _finish_swap(folder: Path) -> None:
+    """Carry out the replacement that ``_SWAP`` describes, if there is one; may be repeated."""
+    plan, stage = folder / _SWAP, staging_dir(folder)
+    try:
+        arriving = json.loads(plan.read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(
+            f"{plan}: cannot be read ({error}). Remedy: the new run is in {stage}; move its files "
+            "here and delete both."
+        ) from error
+    for name in RUN_FILES:
+        if name in arriving:
+            if (stage / name).exists():  # else moved before the interruption
+                os.replace(stage / name, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    flush_folder(folder)
+    plan.unlink()
+    discard_stage(folder)
+
+
+def discard_stage(folder: Path) -> None:
+    """Delete the staging folder and what a run wrote there."""
+    stage = staging_dir(folder)
+    if is_run_dir(stage):
+        clear_run(stage)
+        _remove_if_unused(stage)
 
 
 def load_finished_run(folder: Path, fingerprint: str) -> RunResult | None:
@@ -96,6 +215,7 @@ def load_finished_run(folder: Path, fingerprint: str) -> RunResult | None:
             f"{folder}: holds a finished run of another configuration, data or version. Remedy: "
             "choose another output folder, or delete this one (`grace train --force` does)."
         )
+    verify_artifact_files(folder, content)
     evaluation, honest = read_metrics(folder)
     return RunResult(folder, evaluation, honest, resumed_complete=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import polars as pl
 
 from grace.evaluation import PairedTest, holm, paired_tests
 from grace.experiments.run_dir import read_metrics
+from grace.files import write_text
 from grace.prediction.artifact import read_artifact_json
 
 __all__ = [
@@ -87,9 +87,7 @@ def write_runs(folder: Path) -> Path:
     """Write ``runs.csv``: the table of all finished runs below a folder of a grid."""
     table = runs_table(sorted(path.parent for path in folder.glob("*/artifact.json")))
     path = folder / "runs.csv"
-    temporary = path.with_name("runs.csv.tmp")
-    table.write_csv(temporary)
-    os.replace(temporary, path)
+    write_text(path, table.write_csv())
     return path
 
 

@@ -14,8 +14,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,23 +27,33 @@ from safetensors.torch import load_file, save
 
 from grace._version import __version__
 from grace.data.preprocessing import Preprocessor
+from grace.files import (
+    DigestError,
+    canonical_json,
+    sha256_bytes,
+    sha256_file,
+    verify_digests,
+    write_bytes,
+    write_json,
+)
 from grace.models import DualTaskModel
 from grace.training.config import RunConfig
 
-__all__ = ["FORMAT", "Artifact", "ArtifactError", "write_json"]
+__all__ = [
+    "FORMAT",
+    "Artifact",
+    "ArtifactError",
+    "read_artifact_json",
+    "verify_artifact_files",
+    "write_artifact_json",
+]
 
-FORMAT = 1
+FORMAT = 2
+WEIGHTS = "weights.safetensors"
 
 
 class ArtifactError(ValueError):
     """A folder that is not a usable artifact; the message names the file and the remedy."""
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically; NaN and infinity are refused, since JSON has neither."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +72,26 @@ class Artifact:
     config: RunConfig
     provenance: dict[str, Any]
 
-    def save(self, folder: Path) -> None:
-        """Write the artifact; ``artifact.json`` comes last, so that its presence means complete."""
+    def save(self, folder: Path, *, with_files: Iterable[str] = ()) -> None:
+        """Write the artifact; ``artifact.json`` comes last, so that its presence means complete.
+
+        Args:
+            folder: where to; made if it does not exist.
+            with_files: names of files already in ``folder`` that belong to the artifact (metrics,
+                predictions). Their SHA-256 is recorded with that of the weights, and
+                :func:`verify_artifact_files` compares it later.
+
+        Raises:
+            ArtifactError: a weight is NaN or infinite; nothing is written.
+            OSError: a file cannot be written.
+        """
+        _check_finite(self.model, folder)
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / "weights.safetensors.tmp"
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
-        temporary.write_bytes(save(tensors))  # save_file would make it readable by its owner only
-        os.replace(temporary, folder / "weights.safetensors")
-        write_json(
-            folder / "artifact.json",
+        digests = {name: sha256_file(folder / name) for name in with_files}
+        digests[WEIGHTS] = write_bytes(folder / WEIGHTS, save(tensors))
+        write_artifact_json(
+            folder,
             {
                 "format": FORMAT,
                 "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -88,6 +109,7 @@ class Artifact:
                 "config": self.config.model_dump(mode="json"),
                 "preprocessor": self.preprocessor.to_dict(),
                 "provenance": self.provenance,
+                "files": digests,
             },
         )
 
@@ -96,10 +118,12 @@ class Artifact:
         """Read an artifact folder.
 
         Raises:
-            ArtifactError: the folder is none, is incomplete, or is of a newer format.
+            ArtifactError: the folder is none, is incomplete or of another format, a file of it was
+                damaged or changed, or a weight is NaN or infinite.
         """
         folder = Path(folder)
         content = read_artifact_json(folder)
+        verify_artifact_files(folder, content, [WEIGHTS])
         try:
             config = RunConfig.model_validate(content["config"])
             preprocessor = Preprocessor.from_dict(content["preprocessor"])
@@ -113,13 +137,31 @@ class Artifact:
             ValueError,
             RuntimeError,
             OSError,
+            MemoryError,
             SafetensorError,
         ) as error:
             raise ArtifactError(
                 f"{folder}: the artifact cannot be read ({error}). Remedy: train it again, or use "
                 f"the version of grace it was written with ({content.get('grace', 'unknown')})."
             ) from error
+        _check_finite(model, folder)
         return cls(model.eval(), preprocessor, config, provenance)
+
+
+def _check_finite(model: DualTaskModel, folder: Path) -> None:
+    """Refuse weights that would predict NaN for every unit."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ArtifactError(
+                f"{folder}: the weight {name} holds NaN or infinite values, so every prediction "
+                "would be wrong. Remedy: train again with a lower learning rate."
+            )
+
+
+def write_artifact_json(folder: Path, content: dict[str, Any]) -> None:
+    """Write ``artifact.json`` with the SHA-256 of its other entries as its last entry."""
+    signed = {**content, "sha256": sha256_bytes(canonical_json(content))}
+    write_json(folder / "artifact.json", signed)
 
 
 def read_artifact_json(folder: Path) -> dict[str, Any]:
@@ -142,11 +184,52 @@ def read_artifact_json(folder: Path) -> dict[str, Any]:
         )
     try:
         content: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error.strerror}). Remedy: check the file's permissions."
+        ) from error
+    except (ValueError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: is not valid JSON ({error}). Remedy: train again.") from error
     if content.get("format") != FORMAT:
         raise ArtifactError(
             f"{path}: format {content.get('format')} is not {FORMAT}. Remedy: use the version of "
             f"grace it was written with ({content.get('grace', 'unknown')})."
         )
+    stated = content.pop("sha256", None)
+    try:
+        intact = stated == sha256_bytes(canonical_json(content))
+    except (ValueError, RecursionError):
+        intact = False
+    if not intact:
+        raise ArtifactError(
+            f"{path}: was changed or damaged after it was written (its SHA-256 differs). Remedy: "
+            "restore it from a copy, or train again."
+        )
     return content
+
+
+def verify_artifact_files(
+    folder: Path, content: dict[str, Any], names: Iterable[str] | None = None
+) -> None:
+    """Compare files of an artifact with the digests recorded in ``artifact.json``.
+
+    Args:
+        folder: of the artifact.
+        content: what :func:`read_artifact_json` returned.
+        names: the files to compare; None means all that are recorded.
+
+    Raises:
+        ArtifactError: a file is missing, was changed or damaged, or has no recorded digest.
+    """
+    recorded = content["files"]
+    wanted = list(recorded) if names is None else list(names)
+    try:
+        verify_digests(folder, {name: recorded[name] for name in wanted})
+    except KeyError as error:
+        raise ArtifactError(
+            f"{folder / 'artifact.json'}: records no SHA-256 of {error}. Remedy: train again."
+        ) from None
+    except (DigestError, OSError) as error:
+        raise ArtifactError(
+            f"{error}. Remedy: restore the file from a copy, or train again."
+        ) from error

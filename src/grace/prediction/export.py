@@ -22,7 +22,6 @@ import copy
 import hashlib
 import json
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from grace._version import __version__
+from grace.files import write_bytes
 from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.onnx_session import optional, session
 from grace.prediction.torch_runtime import TorchRuntime
@@ -91,9 +91,7 @@ def export_onnx(artifact: Artifact | str | Path, path: str | Path) -> OnnxExport
     model = _to_onnx(artifact)
     rul, probability = _check(artifact, model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(model)
-    os.replace(temporary, path)
+    write_bytes(path, model)
     length = artifact.config.windows.length
     return OnnxExport(path, length, rul, probability, PARITY_BATCHES, metadata(artifact))
 

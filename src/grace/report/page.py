@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from markupsafe import Markup
 
 from grace._version import __version__
 from grace.evaluation import Evaluation, Interval
+from grace.files import write_text
 from grace.report import formatting, tables
 from grace.report.report_figures import ReportFigures
 from grace.report.run_data import RunData, read_run_data
@@ -69,9 +69,7 @@ def write_report(
     target = folder / "report.html" if output is None else Path(output)
     html = _render(read_run_data(folder), units)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.write_text(html, encoding="utf-8")
-    os.replace(temporary, target)
+    write_text(target, html)
     return target
 
 

@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from grace.evaluation import Evaluation, prognostics_by_unit
-from grace.prediction.artifact import ArtifactError, read_artifact_json
+from grace.prediction.artifact import ArtifactError, read_artifact_json, verify_artifact_files
 from grace.training.jsonl_logger import read_jsonl
 
 __all__ = ["RunData", "Trajectory", "read_run_data"]
@@ -133,6 +133,7 @@ def read_run_data(folder: Path) -> RunData:
         ArtifactError: the folder holds no finished run, or a file of it cannot be used.
     """
     artifact = read_artifact_json(folder)
+    verify_artifact_files(folder, artifact, ["metrics.json", "predictions.parquet"])
     evaluation, honest = _read_metrics(folder / "metrics.json")
     return RunData(
         folder=folder,
@@ -161,7 +162,7 @@ def _read_metrics(path: Path) -> tuple[Evaluation, Evaluation | None]:
 
 def _read_predictions(path: Path) -> pl.DataFrame:
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except FileNotFoundError:
         raise _unusable(path, "no such file") from None
     except pl.exceptions.PolarsError as error:

@@ -4,28 +4,70 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from grace.files import open_append, write_text
 from grace.training.step import StepLog
 
 __all__ = ["JSONLLogger", "read_jsonl"]
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The records of a log, oldest first; a last line cut short by a kill is left out."""
-    if not path.exists():
+    """The records of a log, oldest first. Lines that are no record are left out.
+
+    A log is a record of what happened, not an input of anything: a line cut short by a kill or
+    damaged on disk must not keep a run from being resumed or reported. A record is a JSON object
+    with an integer ``step`` of 0 or more; values that are not numbers, lists of numbers or null
+    are dropped, and so are values whose length differs from that of the first record.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
         return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    records: list[dict[str, Any]] = []
+    shapes: dict[str, Any] = {}
+    for line in lines:
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(record, dict) or not _is_step(record.get("step")):
+            continue
+        kept = {k: v for k, v in record.items() if _is_plot_value(v)}
+        for key, value in kept.items():
+            if value is not None:
+                shapes.setdefault(key, _shape(value))
+        records.append({k: v for k, v in kept.items() if v is None or _shape(v) == shapes[k]})
     return records
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _is_number(value: Any) -> bool:
+    if value is None or isinstance(value, float):
+        return True
+    return isinstance(value, int) and abs(value) < 2**63
+
+
+def _shape(value: Any) -> Any:
+    """Length of a list, names of a mapping, None of a number: equal in every record of a log."""
+    if isinstance(value, dict):
+        return tuple(sorted(value))
+    return len(value) if isinstance(value, list) else None
+
+
+def _is_plot_value(value: Any) -> bool:
+    """Whether a logged value is a number, null, a list of those, or numbers by name."""
+    if isinstance(value, dict):
+        return all(_is_number(item) for item in value.values())
+    if isinstance(value, list):
+        return all(_is_number(item) for item in value)
+    return _is_number(value)
 
 
 class JSONLLogger:
@@ -59,7 +101,7 @@ class JSONLLogger:
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
         if self.folder is not None:
-            with (self.folder / name).open("a", encoding="utf-8") as file:
+            with open_append(self.folder / name) as file:
                 file.write(_line(record))
 
 
@@ -77,6 +119,4 @@ def _finite(value: Any) -> Any:
 
 
 def _rewrite(path: Path, records: list[dict[str, Any]]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(map(_line, records)), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, "".join(map(_line, records)))

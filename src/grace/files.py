@@ -1,0 +1,161 @@
+"""Writing files that survive a crash, and reading them back with their integrity checked.
+
+Every file that a run or an artifact consists of is written here. A write is atomic and durable: a
+temporary file in the same folder, flushed to disk, takes the place of the old one, and the folder
+entry is flushed too. A kill or a power cut leaves the old file or the new one, never a part.
+Symbolic links are replaced, never followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = [
+    "DigestError",
+    "atomic_writer",
+    "canonical_json",
+    "flush_folder",
+    "open_append",
+    "sha256_bytes",
+    "sha256_file",
+    "verify_digests",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+_CHUNK = 1 << 20
+
+
+class DigestError(ValueError):
+    """A file whose content is not what was written; the message names file and digests."""
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of ``path`` when the block ends without an error.
+
+    Raises:
+        OSError: the folder is missing or not writable, or the disk is full; ``path`` is unchanged
+            and the temporary file is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a failed write or flush does not say of which file
+        raise
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the entries of a folder to disk, so that a rename or deletion survives a power cut."""
+    if os.name != "posix":
+        return  # Windows cannot open a folder, and orders its metadata itself
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some network file systems refuse; the file itself has been flushed
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> str:
+    """Write a file atomically and durably.
+
+    Returns:
+        The SHA-256 of the content, hexadecimal.
+    """
+    with atomic_writer(path) as file:
+        file.write(content)
+    return sha256_bytes(content)
+
+
+def write_text(path: Path, content: str) -> str:
+    """As :func:`write_bytes`, in UTF-8. Lone surrogates are written as ``?``."""
+    return write_bytes(path, content.encode("utf-8", errors="replace"))
+
+
+def write_json(path: Path, content: Any) -> str:
+    """As :func:`write_bytes`, as indented JSON.
+
+    Raises:
+        ValueError: a value is NaN or infinite, which JSON cannot hold.
+    """
+    return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def canonical_json(content: Any) -> bytes:
+    """The one spelling of a JSON value that digests are taken of: sorted keys, no blanks.
+
+    Example:
+        >>> canonical_json({"b": 1, "a": [1.5, None]})
+        b'{"a":[1.5,null],"b":1}'
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", errors="replace")
+
+
+def open_append(path: Path) -> IO[str]:
+    """Open a UTF-8 text file for appending.
+
+    Raises:
+        OSError: it cannot be opened, or ``path`` is a symbolic link.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    opener: Callable[[str, int], int] = lambda name, _: os.open(name, flags, 0o666)  # noqa: E731
+    return open(path, "a", encoding="utf-8", errors="replace", opener=opener)
+
+
+def sha256_bytes(content: bytes) -> str:
+    """SHA-256 of bytes, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal, in bounded memory.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify_digests(folder: Path, digests: Mapping[str, str]) -> None:
+    """Compare files of a folder with the digests recorded when they were written.
+
+    Raises:
+        DigestError: a file is missing or its content differs; all of them are named.
+        OSError: a file cannot be read.
+    """
+    wrong = []
+    for name, expected in digests.items():
+        path = folder / name
+        if not path.is_file():
+            wrong.append(f"{path}: is missing")
+        elif (actual := sha256_file(path)) != expected:
+            wrong.append(
+                f"{path}: SHA-256 is {actual[:16]}… instead of {expected[:16]}…, so the file was "
+                "changed or damaged after it was written"
+            )
+    if wrong:
+        raise DigestError("; ".join(wrong))
