@@ -1,23 +1,17 @@
-"""The data feed: one epoch of windows by three ways, and reading with and without a cache.
+"""The data feed: one epoch of windows by three ways, and the time from file to windows.
 
     OMP_NUM_THREADS=1 python benchmarks/data_feed.py [--batch 256] [--json out.json]
 
-On FD004 where it is installed, else on a simulated fleet of its size, for which there is no cache.
-The cache that is timed lies in a temporary folder; the user's is left alone.
+On FD004 where it is installed, else on a simulated fleet of its size.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -109,25 +103,11 @@ def _read(name: str) -> tuple[WindowSet, dict[str, float]]:
 def fd004_windows() -> tuple[WindowSet, str, dict[str, float]]:
     """Training windows of FD004, or of a simulated fleet of its size; which; seconds per part."""
     try:
-        with _cache_in("off"):
-            windows, seconds = _read("FD004")
+        windows, seconds = _read("FD004")
         return windows, "FD004", seconds
     except DataError:
         windows, seconds = _read("sim")
         return windows, "simulated fleet of the size of FD004", seconds
-
-
-@contextlib.contextmanager
-def _cache_in(place: Path | str) -> Iterator[None]:
-    """``GRACE_CACHE`` of this process, for a while."""
-    before = os.environ.get("GRACE_CACHE")
-    os.environ["GRACE_CACHE"] = str(place)
-    try:
-        yield
-    finally:
-        del os.environ["GRACE_CACHE"]
-        if before is not None:
-            os.environ["GRACE_CACHE"] = before
 
 
 _READ_ONCE = """
@@ -139,41 +119,20 @@ print(time.perf_counter() - began)
 """
 
 
-def time_reading(name: str, rounds: int) -> dict[str, list[dict[str, float]]]:
-    """From file to windows, interleaved: way → seconds per part, one mapping per round.
-
-    Args:
-        name: of the dataset; ``"sim"`` has no file, hence only one way.
-        rounds: timed rounds, after one that warms up and fills the cache of the later reads.
+def time_reading(name: str, rounds: int) -> list[dict[str, float]]:
+    """From file to windows: seconds per part, one mapping per round, after one that warms up.
 
     Raises:
-        DataError: it is not installed.
+        DataError: the dataset is not installed.
     """
-    laps: dict[str, list[dict[str, float]]] = {}
-
-    def read(way: str, place: Path | str, forget: bool = False) -> None:
-        with _cache_in(place):
-            if forget:
-                shutil.rmtree(place, ignore_errors=True)
-            seconds = _read(name)[1]
-            if forget:
-                shutil.rmtree(place)
-            fresh = subprocess.run(
-                [sys.executable, "-c", _READ_ONCE, name],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-        laps.setdefault(way, []).append({**seconds, FRESH: float(fresh.stdout)})
-
-    with tempfile.TemporaryDirectory(prefix="grace-benchmark-") as scratch:
-        new, kept = Path(scratch, "new"), Path(scratch, "kept")
-        ways = {"no cache": partial(read, "no cache", "off")}
-        if name != "sim":
-            ways["first read"] = partial(read, "first read", new, forget=True)
-            ways["later reads"] = partial(read, "later reads", kept)
-        interleave(ways, rounds, warmup=1)
-    return {way: laps[way][-rounds:] for way in ways}
+    laps: list[dict[str, float]] = []
+    for _ in range(rounds + 1):
+        seconds = _read(name)[1]
+        fresh = subprocess.run(
+            [sys.executable, "-c", _READ_ONCE, name], stdout=subprocess.PIPE, text=True, check=True
+        )
+        laps.append({**seconds, FRESH: float(fresh.stdout)})
+    return laps[1:]
 
 
 def epoch_ways(windows: WindowSet, batch: int) -> dict[str, Callable[[], None]]:
@@ -217,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         laps = time_reading(name, args.rounds)
     except DataError:  # a smoke test where FD001 is not installed
-        laps = {}
+        laps = []
     seconds = interleave(epoch_ways(windows, args.batch), args.rounds)
     middle = medians(seconds)
     ours = next(name for name in middle if name.startswith("ours"))
@@ -225,11 +184,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows: list[dict[str, Any]] = [
         {"way": n, "ms per epoch": 1e3 * s, "× ours": s / middle[ours]} for n, s in middle.items()
     ]
-    reading = [
-        {"part": part}
-        | {f"{way}, ms": 1e3 * median(lap[part] for lap in laps[way]) for way in laps}
-        for part in next(iter(laps.values()), [{}])[0]
-    ]
+    parts = laps[0] if laps else {}
+    reading = [{"part": p, "ms": 1e3 * median(lap[p] for lap in laps)} for p in parts]
     print_facts(machine_facts())
     print_table(
         f"One epoch of {source}: {len(windows)} windows, batch {args.batch}",
@@ -240,11 +196,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ],
     )
     if reading:
-        print_table(
-            f"From file to windows: {name}, medians of {args.rounds} interleaved rounds",
-            reading,
-            notes=["first read: parses and writes the cache; later reads: from the cache"],
-        )
+        print_table(f"From file to windows: {name}, medians of {args.rounds} rounds", reading)
     if args.json:
         write_json(args.json, name="data_feed", rows=rows, reading=reading, raw=seconds, laps=laps)
 

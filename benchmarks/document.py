@@ -155,7 +155,7 @@ def _no_minus_zero(value: float) -> float:
 
 
 def data_feed(result: Result) -> list[str]:
-    """An epoch of batches by three ways, and reading with and without the cache."""
+    """An epoch of batches by three ways, and the time from file to windows."""
     names = [r["way"].replace("__getitems__", "`__getitems__`") for r in result["rows"]]
     epochs = [[name, f"{r['× ours']:.1f}"] for name, r in zip(names, result["rows"], strict=True)]
     lines = markdown(["an epoch of batches", "× ours"], epochs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +51,32 @@ def test_a_cloud_without_clusters_is_one_condition() -> None:
     rng = np.random.default_rng(0)
     assert len(OperatingConditions("auto").fit(rng.normal(size=(400, 3))).centers_) == 1
     assert len(OperatingConditions("auto").fit(np.zeros((20, 2))).centers_) == 1
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal", "lognormal", "exponential"])
+@pytest.mark.parametrize("n_settings", [1, 2, 3])
+def test_a_continuum_is_one_condition_and_is_reported_as_such(kind: str, n_settings: int) -> None:
+    draw = getattr(np.random.default_rng(1), kind)
+    found = OperatingConditions("auto").fit(draw(size=(2000, n_settings)))
+    assert len(found.centers_) == 1
+    assert found.continuum_
+    again = OperatingConditions.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again.continuum_
+
+
+def test_constant_settings_and_discrete_levels_are_no_continuum() -> None:
+    assert not OperatingConditions("auto").fit(np.full((50, 2), 3.0)).continuum_
+    assert not OperatingConditions("auto").fit(cloud()[0]).continuum_
+    # One condition by choice, as for FD001, says nothing of the settings.
+    assert not OperatingConditions(1).fit(np.random.default_rng(0).random((50, 1))).continuum_
+
+
+@pytest.mark.parametrize("levels", [[1.0, 5.0], [1500.0, 1650.0, 1800.0]])
+def test_exact_levels_without_noise_are_conditions(levels: list[float]) -> None:
+    settings = np.repeat(levels, 40)[:, None]
+    found = OperatingConditions("auto").fit(settings)
+    np.testing.assert_allclose(found.centers_[:, 0], levels)
+    assert found.assign(settings)[0].tolist() == np.repeat(np.arange(len(levels)), 40).tolist()
 
 
 def test_two_and_three_levels_are_found() -> None:
@@ -109,13 +134,12 @@ def test_more_conditions_than_settings_take_is_an_error() -> None:
         OperatingConditions(0)
 
 
-def test_settings_that_do_not_divide_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def one_cluster(sample: np.ndarray, k: int, **_: Any) -> tuple[np.ndarray, np.ndarray]:
-        return sample[:k], np.zeros(len(sample), dtype=int)
-
-    monkeypatch.setattr("scipy.cluster.vq.kmeans2", one_cluster)
+def test_settings_that_do_not_divide_are_an_error() -> None:
+    """One far value in a hundred thousand is not in the sample that clusters are found on."""
+    settings = np.zeros((100_000, 1))
+    settings[0] = 1.0
     with pytest.raises(DataError, match=r"not divide into n_conditions=2.*Remedy: .* lower"):
-        OperatingConditions(2).fit(np.array([[0.0], [1.0], [2.0]]))
+        OperatingConditions(2).fit(settings)
 
 
 def test_plain_numbers_bring_it_back_to_the_bit() -> None:

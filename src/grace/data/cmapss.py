@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from grace.data.cache import cached_table
 from grace.data.cmapss_files import CMAPSS_SHA256, FETCH, require_cmapss
 from grace.data.errors import DataError
 from grace.data.fleet import Dataset, Fleet, FleetSchema
@@ -77,8 +76,6 @@ _SENSORS = (
     "W31, HPT coolant bleed, lbm/s",
     "W32, LPT coolant bleed, lbm/s",
 )
-# Raise it with every change of the parser, else tables of the old one come out of the cache.
-PARSER_VERSION = 1
 DEFAULT_SENSORS = tuple(f"s{i}" for i in (2, 3, 4, 7, 8, 9, 11, 12, 13, 14, 15, 17, 20, 21))
 
 
@@ -98,8 +95,6 @@ def cmapss_schema() -> FleetSchema:
 
 def read_cmapss(root: Path | str, subset: str) -> Dataset:
     """Read one subset: run-to-failure training engines and truncated test engines.
-
-    Parsed files are kept in the cache (see :func:`~grace.data.cache.cached_table`).
 
     Args:
         root: folder with the published text files, a folder above it, CMAPSSData.zip or NASA's zip
@@ -127,7 +122,7 @@ def read_cmapss(root: Path | str, subset: str) -> Dataset:
     names = [f"{part}_{subset}.txt" for part in ("train", "test", "RUL")]
     data = {name: files.read(name) for name in names}
     digests = {name: hashlib.sha256(data[name]).hexdigest() for name in names}
-    train, test = (_read_rows(data[n], digests[n], files.label(n), schema) for n in names[:2])
+    train, test = (_read_rows(data[n], files.label(n), schema) for n in names[:2])
     left = _read_rul(data[names[2]], files.label(names[2]), int(test[-1, 0]))
     edited = [n for n in names if digests[n] != CMAPSS_SHA256[n]]
     if edited:
@@ -154,15 +149,11 @@ def read_cmapss(root: Path | str, subset: str) -> Dataset:
     )
 
 
-def _read_rows(data: bytes, sha256: str, source: str, schema: FleetSchema) -> pl.DataFrame:
-    """One data file as unit, cycle (Int64), settings, sensors (Float64); cached by its SHA-256."""
+def _read_rows(data: bytes, source: str, schema: FleetSchema) -> pl.DataFrame:
+    """One data file as unit, cycle (Int64), settings, sensors (Float64)."""
     columns = [schema.unit, schema.time, *schema.channels]
-
-    def parse() -> pl.DataFrame:
-        frame = _parse_fast(data, columns)
-        return _parse_slowly(data, source, columns) if frame is None else frame
-
-    return cached_table(sha256, f"C-MAPSS parser {PARSER_VERSION}: {', '.join(columns)}", parse)
+    frame = _parse_fast(data, columns)
+    return _parse_slowly(data, source, columns) if frame is None else frame
 
 
 def _parse_fast(data: bytes, columns: list[str]) -> pl.DataFrame | None:

@@ -12,18 +12,29 @@ from grace.data.errors import DataError
 
 __all__ = ["OperatingConditions"]
 
+_SAMPLE = 4096  # rows on which clusters are found
+# Discrete conditions: mean silhouette at least, share of the rows in the smallest one at least, and
+# share of the rows that may lie between two (silhouette below 0.5).
+_DISCRETE, _SMALLEST, _EDGE = 0.7, 0.01, 0.02
 Array = npt.NDArray[np.float64]
 
 
 class OperatingConditions:
     """k-means on the standardised settings.
 
+    With ``"auto"`` the settings are either discrete conditions or a continuum: discrete if k-means
+    with some k ≤ 10 has a mean silhouette of at least 0.7, no cluster below 1 % of the rows and
+    at most 2 % of the rows between two clusters (silhouette below 0.5); the k with the best mean
+    silhouette is taken. Otherwise there is one condition, and ``continuum_`` says
+    whether the settings vary within it: statistics per cluster of a continuum would jump where
+    nothing happens to the machine.
+
     Args:
-        n_conditions: k, or ``"auto"``: the k ≤ 10 with the best silhouette if that is at least
-            0.7, else 1 (a cloud without clusters is one condition).
+        n_conditions: k, or ``"auto"``.
         seed: of the k-means initialisation.
 
     Attributes:
+        continuum_: the number was left open, and the settings vary without forming groups.
         centers_: (k, S) centroids in the unit of the settings, in lexicographic order.
         scale_: (S,) standard deviation of each setting over the training rows.
         limit_: (k,) distance beyond which a row counts as an unseen condition.
@@ -63,6 +74,7 @@ class OperatingConditions:
         order = np.lexsort(np.round(centers * self.scale_, 3).T[::-1]) if k > 1 else [0]
         centers = centers[order]
         self.centers_: Array = centers * self.scale_
+        self.continuum_ = self.n_conditions == "auto" and k == 1 and len(distinct) > 1
         labels, distance = self.assign(settings)
         reach = np.array([distance[labels == c].max(initial=0.0) for c in range(k)])
         gaps = np.linalg.norm(centers[:, None] - centers[None], axis=-1)
@@ -93,40 +105,36 @@ class OperatingConditions:
         return np.asarray(distance > self.limit_[labels] + 1e-9)
 
     def _kmeans(self, scaled: Array, k: int) -> Array:
-        """Centroids (k, S), or (0, S) where every start leaves a cluster empty."""
-        # scipy's, since importing scikit-learn alone takes longer than all the rest of a fit.
-        from scipy.cluster.vq import kmeans2
+        """Centroids (k, S) of scikit-learn's k-means; fewer where a cluster stays empty."""
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
 
-        # Clusters are found on a sample; one Lloyd step over all rows then places the centroids.
+        # Clusters are found on a sample; their means are then taken over all rows.
         rng = np.random.default_rng(self.seed)
-        sample = scaled[rng.choice(len(scaled), min(len(scaled), 4096), replace=False)]
-        best, least = np.empty((0, scaled.shape[1])), np.inf
-        for _ in range(10):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # an empty cluster: this start loses anyway
-                found, labels = kmeans2(sample, k, minit="++", rng=rng)
-            spread = float(((sample - found[labels]) ** 2).sum())
-            if spread < least and len(np.unique(labels)) == k:
-                best, least = found, spread
-        if not best.size:
-            return best
-        labels = np.argmin([((scaled - c) ** 2).sum(axis=1) for c in best], axis=0)
-        return np.stack([scaled[labels == c].mean(axis=0) for c in range(k)])
+        sample = scaled[rng.choice(len(scaled), min(len(scaled), _SAMPLE), replace=False)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # an empty cluster: see below
+            found = KMeans(k, n_init=10, random_state=self.seed).fit(sample)
+        labels = found.predict(scaled)
+        return np.stack([scaled[labels == c].mean(axis=0) for c in np.unique(labels)])
 
     def _choose_k(self, scaled: Array) -> int:
+        """The k of the best silhouette among those that count as discrete, else 1."""
         from sklearn.cluster import KMeans
-        from sklearn.metrics import silhouette_score
+        from sklearn.metrics import silhouette_samples
 
         if scaled.shape[1] == 0:
             return 1
         rng = np.random.default_rng(self.seed)
         sample = scaled[rng.choice(len(scaled), min(len(scaled), 1500), replace=False)]
-        most = min(10, len(np.unique(sample, axis=0)) - 1)
-        scores = {1: 0.7}
+        most = min(10, len(np.unique(sample, axis=0)), len(sample) - 1)
+        scores = {1: _DISCRETE}
         for k in range(2, most + 1):
             labels = KMeans(k, n_init=5, random_state=self.seed).fit_predict(sample)
-            if len(set(labels)) == k:
-                scores[k] = float(silhouette_score(sample, labels))
+            if np.bincount(labels, minlength=k).min() >= _SMALLEST * len(sample):
+                silhouette = silhouette_samples(sample, labels)
+                if np.quantile(silhouette, _EDGE) >= 0.5:
+                    scores[k] = float(silhouette.mean())
         return max(scores, key=lambda k: scores[k])
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,6 +143,7 @@ class OperatingConditions:
             "centers": self.centers_.tolist(),
             "scale": self.scale_.tolist(),
             "limit": self.limit_.tolist(),
+            "continuum": self.continuum_,
         }
 
     @classmethod
@@ -146,4 +155,5 @@ class OperatingConditions:
             len(state["centers"]), len(self.scale_)
         )
         self.limit_ = np.asarray(state["limit"], dtype=np.float64)
+        self.continuum_ = bool(state["continuum"])
         return self
