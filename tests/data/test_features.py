@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grace.data import Fleet, FleetSchema
-from grace.data.features import age, baseline_deviation, exponential_mean
+from grace.data.features import age, baseline_deviation, exponential_mean, trailing_mean, trend
 from grace.data.preprocessing import Preprocessor, PreprocessorConfig
 
 STARTS, LENGTHS = np.array([0, 4]), np.array([4, 2])
@@ -52,6 +52,33 @@ def test_exponential_mean_by_hand() -> None:
     a = [1.0, 1.5, 3.125, 2.34375]
     np.testing.assert_allclose(got, [*a, 5.0, 6.0])
     np.testing.assert_allclose(exponential_mean(VALUES, STARTS, LENGTHS, 1.0), VALUES)
+
+
+def test_trailing_mean_by_hand() -> None:
+    got = trailing_mean(VALUES.astype(np.float32), STARTS, LENGTHS, 2)[:, 0]
+    np.testing.assert_allclose(got, [1, 2, 5.5, 4, 5, 7])
+
+
+def test_trend_by_hand() -> None:
+    times = np.array([0.0, 1, 2, 3, 10, 12])
+    # Lines through (1,3), (1,3,8), (3,8,0): slopes 2, 3.5, −1.5 over 1, 2, 2; then (5,9) over 2.
+    got = trend(VALUES, times, STARTS, LENGTHS, 3)[:, 0]
+    np.testing.assert_allclose(got, [0, 2, 7, -3, 0, 4])
+
+
+@given(st.integers(2, 30), st.floats(1e-3, 1e6), st.integers(0, 99))
+@settings(max_examples=30)
+def test_trend_is_that_of_a_library_and_free_of_the_unit_of_time(
+    n_rows: int, scale: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    times, values = rng.random(40).cumsum() + 5.0, rng.normal(size=(40, 2)).cumsum(axis=0)
+    starts, lengths = np.array([0, 25]), np.array([25, 15])
+    got = trend(values, times * scale, starts, lengths, n_rows)
+    for start, end in ((0, 24), (0, 1), (25, 30), (25, 39)):
+        here = slice(max(start, end - n_rows + 1), end + 1)
+        slope = np.polyfit(times[here], values[here], 1)[0]
+        np.testing.assert_allclose(got[end], slope * np.ptp(times[here]), rtol=1e-6, atol=1e-9)
 
 
 OPTIONS = st.fixed_dictionaries(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from grace.data import Fleet, FleetSchema
-from grace.data.labels import LabelConfig, capped_rul, health_class
+from grace.data.labels import LEARNED_CAP, LabelConfig, capped_rul, health_class, survived
 
 SCHEMA = FleetSchema(sensors=("x",))
 
@@ -32,7 +32,7 @@ def test_a_truncated_unit_counts_down_to_what_is_left() -> None:
     assert capped_rul(fleet({1: 3}, {1: 124.0}), LabelConfig()).tolist() == [125.0, 125.0, 124.0]
 
 
-def test_a_running_unit_teaches_only_where_it_surely_outlived_the_cap() -> None:
+def test_a_running_unit_is_labelled_only_where_it_surely_outlived_the_cap() -> None:
     rul = capped_rul(fleet({1: 130}, {1: None}), LabelConfig())
     # Rows 1..5 are followed by 125 or more further cycles of life.
     assert rul[:5].tolist() == [125.0] * 5
@@ -83,9 +83,37 @@ def test_less_life_is_never_a_better_class(ruls: list[float]) -> None:
         ({"health_thresholds": (80.0, -1.0)}, "not be negative"),
         ({"health_thresholds": (125.0, 50.0)}, "class 0 would be empty"),
         ({"cap": 0.0}, "cap"),
+        ({"cap": "long"}, "cap"),
         ({"caps": 10.0}, "caps"),
     ],
 )
 def test_settings_that_make_no_sense(options: dict[str, object], named: str) -> None:
     with pytest.raises(ValidationError, match=named):
         LabelConfig(**options)  # type: ignore[arg-type]
+
+
+@given(st.floats(1e-6, 1e9))
+def test_thresholds_follow_the_cap(cap: float) -> None:
+    labels = LabelConfig(cap=cap)
+    assert labels.health_thresholds == pytest.approx((0.64 * cap, 0.24 * cap))
+    assert labels.to_learned(cap) == pytest.approx(LEARNED_CAP)
+    assert labels.from_learned(labels.to_learned(0.3 * cap)) == pytest.approx(0.3 * cap)
+    assert LabelConfig.model_validate_json(labels.model_dump_json()) == labels
+
+
+def test_at_the_default_cap_learned_units_are_the_unit_of_time_to_the_bit() -> None:
+    labels = LabelConfig()
+    assert (labels.cap, labels.health_thresholds, labels.unit) == (125.0, (80.0, 30.0), 1.0)
+    values = np.random.default_rng(0).random(1000) * 125
+    np.testing.assert_array_equal(labels.to_learned(values), values)
+    np.testing.assert_array_equal(labels.from_learned(values), values)
+
+
+def test_thresholds_that_are_given_stay() -> None:
+    labels = LabelConfig(cap=50.0, health_thresholds=(30.0, 10.0))
+    assert labels.health_thresholds == (30.0, 10.0)
+
+
+def test_time_survived_ends_with_the_record() -> None:
+    units = fleet({1: 3, 2: 2}, {1: None, 2: 40.0})
+    assert survived(units).tolist() == [2.0, 1.0, 0.0, 1.0, 0.0]

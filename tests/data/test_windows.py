@@ -70,7 +70,7 @@ def test_windows_are_those_of_brute_force(
     assert x[..., 0].tolist() == [[float(r) for r in rows] for _, _, rows in want]
     assert (x[..., 1] == windows.unit[:, None]).all()
     rul = np.minimum(fleet.rul(), LABELS.cap)
-    assert windows.rul.tolist() == [rul[e] for _, e, _ in want]
+    np.testing.assert_allclose(windows.rul, [rul[e] * 125 / 20 for _, e, _ in want], rtol=1e-6)
     assert set(windows.unit.tolist()) == set(range(len(lengths)))  # none dropped
 
 
@@ -109,7 +109,7 @@ def test_targets_of_a_batch() -> None:
     fleet, table = make([30, 4], left={0: 0.0, 1: 10.0})
     windows = WindowSet.build(table, fleet, LABELS, WindowConfig(length=2))
     batch = windows.batch(torch.tensor([0, 20, 28, len(windows) - 1]))
-    assert batch.rul.tolist() == [20.0, 8.0, 0.0, 10.0]
+    assert batch.rul.tolist() == [125.0, 50.0, 0.0, 62.5]  # 20, 8, 0 and 10 at a cap of 20
     assert batch.health.tolist() == [0, 1, 2, 1]
     assert batch.health.dtype == torch.int64
     assert batch.unit.tolist() == [0, 0, 0, 1]
@@ -127,6 +127,71 @@ def test_what_nobody_knows_is_left_out_unless_asked_for() -> None:
     assert len(every) == 31
     assert every.rul[5:25].isnan().all()
     assert every.health[5:25].tolist() == [-1] * 20
+
+
+@pytest.mark.parametrize("scale", [1.0, 3600.0, 0.02])
+def test_targets_are_in_learned_units_and_free_of_the_unit_of_time(scale: float) -> None:
+    fleet, table = make([25, 6, 30], left={0: None, 1: 0.0, 2: 7.0})
+    frame = fleet.frame.with_columns(cycle=pl.col("cycle") * scale)
+    fates = fleet.units.with_columns(rul_at_end=pl.col("rul_at_end") * scale)
+    scaled = Fleet.from_frame(frame, fleet.schema, units=fates.select("unit", "rul_at_end"))
+    config = WindowConfig(length=3)
+    want = WindowSet.build(table, fleet, LABELS, config, labelled_only=False)
+    got = WindowSet.build(table, scaled, LabelConfig(cap=20.0 * scale,
+        health_thresholds=(12.0 * scale, 5.0 * scale)), config, labelled_only=False)  # fmt: skip
+    assert want.time_unit == 20.0 / 125.0
+    assert got.time_unit == pytest.approx(scale * want.time_unit)
+    for name in ("rul", "rul_uncapped", "survived"):
+        a, b = getattr(want, name), getattr(got, name)
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6, equal_nan=True)
+    # One learned unit is 20/125 = 0.16: RUL 20 is 125, and uncapped 29 + 7 is 225.
+    last = want.unit == 2
+    assert want.rul[last].max() == pytest.approx(125.0)
+    assert want.rul_uncapped is not None
+    assert want.rul_uncapped[last].max() == pytest.approx((27.0 + 7.0) / 0.16)
+
+
+def test_a_censored_window_carries_the_time_its_unit_survived() -> None:
+    fleet, table = make([25, 6], left={0: None, 1: 10.0})
+    every = WindowSet.build(table, fleet, LABELS, WindowConfig(length=1), labelled_only=False)
+    assert every.survived is not None
+    assert every.rul_uncapped is not None
+    torch.testing.assert_close(
+        every.survived * every.time_unit,
+        torch.tensor([*range(24, -1, -1), *range(5, -1, -1)]) * 1.0,
+    )
+    assert every.rul_uncapped[:25].isnan().all()
+    last = every.last_of_each_unit()
+    assert last.survived is not None
+    assert last.survived.tolist() == [0.0, 0.0]
+    some = every.take(every.rul.isnan())
+    assert some.ends.tolist() == list(range(5, 25))
+
+
+@given(LENGTHS, st.integers(1, 6), st.integers(2, 5))
+@settings(max_examples=40)
+def test_a_window_of_row_steps_is_made_of_means_that_end_at_its_last_row(
+    lengths: list[int], T: int, step: int
+) -> None:
+    fleet, table = make(lengths)
+    windows = WindowSet.build(
+        table, fleet, LABELS, WindowConfig(length=T, row_step=step), every_row=True
+    )
+    x = windows.gather(torch.arange(len(windows))).numpy()
+    starts = np.repeat(table.starts, table.lengths)
+    for end in range(len(windows)):
+        want = []
+        for back in range(T - 1, -1, -1):
+            at = max(end - back * step, starts[end])
+            want.append(table.rows[max(at - step + 1, starts[end]) : at + 1].mean(axis=0))
+        np.testing.assert_allclose(x[end], want, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_per_unit_before_the_first_window_count_native_rows() -> None:
+    fleet, table = make([40])
+    config = WindowConfig(length=5, row_step=4)
+    assert config.span == 20
+    assert WindowSet.build(table, fleet, LABELS, config).ends.tolist() == list(range(19, 40))
 
 
 def test_rows_are_shared_and_not_copied() -> None:

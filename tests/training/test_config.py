@@ -127,7 +127,7 @@ def test_merging_leaves_its_arguments_alone() -> None:
         ({"validation_fraction": 1.0}, "validation_fraction = 1.0"),
         ({"select_on": "train"}, "select_on = 'train'"),
         ({"method": {"name": "grce"}}, "did you mean 'grace'"),
-        ({"labels": {"cap": 50}}, "class 0 would be empty"),
+        ({"labels": {"cap": 50.0, "health_thresholds": [80.0, 30.0]}}, "class 0 would be empty"),
         ({"preset": "quick"}, "unknown preset 'quick'"),
         ({"preset": ["fast"]}, "unknown preset ['fast']"),
         (
@@ -190,7 +190,7 @@ def test_any_validation_error_can_be_told_in_plain_lines() -> None:
     )
     assert explain_validation(caught.value, hint="see there").endswith("'caps'; see there")
     with pytest.raises(ValidationError) as caught:
-        LabelConfig(cap=50)
+        LabelConfig(cap=50, health_thresholds=(80.0, 30.0))
     assert explain_validation(caught.value) == (
         "health threshold 80.0 is not below cap 50.0: class 0 would be empty"
     )

@@ -1,4 +1,4 @@
-"""Causal features: what a row may know of its unit's past, and nothing of its future.
+"""Causal features: a row depends on the past of its own unit and on nothing else.
 
 All work on rows of many units laid end to end: values (R, C), first row and number of rows of each
 unit (U,).
@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-__all__ = ["age", "baseline_deviation", "exponential_mean"]
+__all__ = ["age", "baseline_deviation", "exponential_mean", "trailing_mean", "trend"]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
+
+_BLOCK = 2048  # rows whose past is held at a time
 
 
 def age(times: Array, starts: Index, lengths: Index, scale: float) -> Array:
@@ -44,3 +46,41 @@ def exponential_mean(values: Array, starts: Index, lengths: Index, alpha: float)
     )
     mean = pl.col(columns).ewm_mean(alpha=alpha, adjust=False).over("unit")
     return frame.select(mean).to_numpy()
+
+
+def trailing_mean(
+    rows: npt.NDArray[np.float32], starts: Index, lengths: Index, n_rows: int
+) -> npt.NDArray[np.float32]:
+    """Mean of the last ``n_rows`` rows of the unit, or of those there are so far, (R, C)."""
+    means = np.empty_like(rows)
+    for start, length in zip(starts, lengths, strict=True):
+        # The sum of the rows before each row, of this unit alone: nothing later enters it.
+        sums = np.zeros((length + 1, rows.shape[1]))
+        np.cumsum(rows[start : start + length], axis=0, dtype=np.float64, out=sums[1:])
+        end = np.arange(1, length + 1)
+        begin = np.maximum(end - n_rows, 0)
+        means[start : start + length] = (sums[end] - sums[begin]) / (end - begin)[:, None]
+    return means
+
+
+def trend(values: Array, times: Array, starts: Index, lengths: Index, n_rows: int) -> Array:
+    """Change over the last ``n_rows`` rows on the least-squares line through them, (R, C).
+
+    Slope times the time spanned, hence in the unit of ``values`` whatever the unit of time. With
+    fewer rows so far the line goes through those; a unit's first row has no trend (0).
+    """
+    changes = np.zeros_like(values)
+    for start, length in zip(starts, lengths, strict=True):
+        for begin in range(1, length, _BLOCK):
+            end = np.arange(begin, min(begin + _BLOCK, length))
+            at = end[:, None] - np.arange(n_rows)  # the same sums however long the unit
+            inside = at >= 0
+            at = start + np.maximum(at, 0)
+            t = times[at] - times[start + end][:, None]  # from 0 back, exact for any origin
+            t = np.where(inside, t, 0.0)
+            count = inside.sum(axis=1, keepdims=True)
+            centred = np.where(inside, t - t.sum(axis=1, keepdims=True) / count, 0.0)
+            slope = np.einsum("bn,bnc->bc", centred, values[at])
+            slope /= (centred**2).sum(axis=1, keepdims=True)
+            changes[start + end] = -t.min(axis=1, keepdims=True) * slope
+    return changes

@@ -1,6 +1,8 @@
-"""Targets: the capped RUL and the health class derived from it."""
+"""Targets: the capped RUL, in the unit in which it is learned, and the health class."""
 
 from __future__ import annotations
+
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -8,25 +10,53 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from grace.data.fleet import Fleet
 
-__all__ = ["LabelConfig", "capped_rul", "health_class"]
+__all__ = ["LEARNED_CAP", "LabelConfig", "capped_rul", "health_class", "survived"]
 
 Array = npt.NDArray[np.float64]
+_Values = TypeVar("_Values", float, npt.NDArray[np.float64])
+
+# The cap in learned units, whatever it is in the fleet's unit of time: losses, learning rates and
+# the balance of the tasks then mean the same for cycles, hours and seconds.
+LEARNED_CAP = 125.0
+# Health thresholds as shares of the cap: 80 and 30 at 125.
+_THRESHOLDS = (0.64, 0.24)
 
 
 class LabelConfig(BaseModel):
-    """How life left becomes a target.
+    """How remaining life becomes a target.
+
+    The network learns ``125·RUL/cap`` (``to_learned``); predictions are scaled back
+    (``from_learned``). With the default cap of 125 both are the identity.
 
     Args:
-        cap: RUL is learned as ``min(cap, RUL)``: before degradation shows, nothing in the sensors
-            tells 150 from 250. In the fleet's unit of time.
+        cap: RUL is learned as ``min(cap, RUL)``: before degradation shows, the sensors cannot
+            distinguish 150 from 250. In the fleet's unit of time.
         health_thresholds: RUL at or below which the next health class begins, descending;
-            (80, 30) makes 0 healthy > 80, 1 degrading 30 < y ≤ 80, 2 critical ≤ 30.
+            (80, 30) makes 0 healthy > 80, 1 degrading 30 < y ≤ 80, 2 critical ≤ 30. In the
+            fleet's unit of time; None takes 0.64 and 0.24 of the cap.
+
+    Example:
+        >>> labels = LabelConfig(cap=250.0)
+        >>> labels.health_thresholds, labels.to_learned(100.0), labels.from_learned(50.0)
+        ((160.0, 60.0), 50.0, 100.0)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cap: float = Field(125.0, gt=0)
     health_thresholds: tuple[float, ...] = (80.0, 30.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _thresholds_of_the_cap(cls, given: Any) -> Any:
+        """Thresholds that nobody set, as shares of the cap; a cap that is no number stays."""
+        if not isinstance(given, dict) or given.get("health_thresholds") is not None:
+            return given
+        try:
+            cap = float(given.get("cap", LEARNED_CAP))
+        except (TypeError, ValueError):
+            cap = LEARNED_CAP
+        return {**given, "health_thresholds": tuple(share * cap for share in _THRESHOLDS)}
 
     @model_validator(mode="after")
     def _thresholds_descend(self) -> LabelConfig:
@@ -44,17 +74,38 @@ class LabelConfig(BaseModel):
         """Number of health states."""
         return len(self.health_thresholds) + 1
 
+    @property
+    def unit(self) -> float:
+        """One learned unit in the fleet's unit of time: cap/125."""
+        return self.cap / LEARNED_CAP
 
-def capped_rul(fleet: Fleet, labels: LabelConfig) -> Array:
-    """``min(cap, RUL)`` of every row, shape (n_rows,); NaN where it cannot be known.
+    def to_learned(self, rul: _Values) -> _Values:
+        """RUL in the fleet's unit of time → in learned units, same shape."""
+        return rul / self.unit
 
-    A unit that is still running teaches too: a row after which it was seen to live ``cap`` or
-    longer has the label ``cap`` whenever it fails.
+    def from_learned(self, rul: _Values) -> _Values:
+        """RUL in learned units → in the fleet's unit of time, same shape."""
+        return rul * self.unit
+
+
+def survived(fleet: Fleet) -> Array:
+    """Time each unit was observed to survive after each row, shape (n_rows,).
+
+    From the row to the unit's last record, in the fleet's unit of time: a lower bound of the RUL
+    where the RUL is unknown.
     """
     times, lengths = fleet.times(), fleet.lengths()
-    last = np.repeat(times[fleet.starts() + lengths - 1], lengths)
+    return np.asarray(np.repeat(times[fleet.starts() + lengths - 1], lengths) - times)
+
+
+def capped_rul(fleet: Fleet, labels: LabelConfig) -> Array:
+    """``min(cap, RUL)`` of every row, shape (n_rows,), in the fleet's unit of time.
+
+    NaN where it is unknown. Units still running give labels too: a row after which the unit was
+    observed to survive ``cap`` or longer has the label ``cap``, whenever the unit fails.
+    """
     rul = fleet.rul()
-    rul = np.where(np.isnan(rul) & (last - times >= labels.cap), labels.cap, rul)
+    rul = np.where(np.isnan(rul) & (survived(fleet) >= labels.cap), labels.cap, rul)
     return np.minimum(rul, labels.cap)
 
 

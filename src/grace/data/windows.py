@@ -11,8 +11,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from grace.data import features as causal
 from grace.data.fleet import Fleet
-from grace.data.labels import LabelConfig, capped_rul, health_class
+from grace.data.labels import LabelConfig, capped_rul, health_class, survived
 from grace.data.preprocessing import FeatureTable
 
 __all__ = ["Batch", "WindowConfig", "WindowSet"]
@@ -25,9 +26,12 @@ class WindowConfig(BaseModel):
         length: rows per window, T.
         stride: rows between the ends of neighbouring training windows.
         min_history: rows a unit must have before its first training window ends. None means
-            ``length``: ⌊(N−T)/stride⌋+1 windows per unit. Smaller values add windows that are
-            left-padded by repeating the unit's first row. A unit shorter than this still gives
-            one padded window: no unit is dropped.
+            ``length · row_step``, at row_step 1 ⌊(N−T)/stride⌋+1 windows per unit. Smaller values
+            add windows that are left-padded by repeating the unit's first row. A unit shorter
+            than this still gives one padded window: no unit is dropped.
+        row_step: rows per step of the window. A step is the mean of the ``row_step`` rows that end
+            there (fewer at the start of a unit), so that T steps cover ``T · row_step`` rows of
+            densely sampled data, the last of them always the newest row.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,10 +39,16 @@ class WindowConfig(BaseModel):
     length: int = Field(30, ge=1)
     stride: int = Field(1, ge=1)
     min_history: int | None = Field(None, ge=1)
+    row_step: int = Field(1, ge=1)
+
+    @property
+    def span(self) -> int:
+        """Rows that a window covers."""
+        return self.length * self.row_step
 
 
 class Batch(NamedTuple):
-    """One batch: x (B, T, C), capped RUL (B,), health class (B,), index of the unit (B,)."""
+    """x (B, T, C), capped RUL in learned units (B,), health class (B,), index of the unit (B,)."""
 
     x: Tensor
     rul: Tensor
@@ -50,13 +60,18 @@ class Batch(NamedTuple):
 class WindowSet:
     """Windows over a fleet, cut at the moment they are needed.
 
-    ``rows`` (R, C) float32 is the only copy of the data. Window m ends at row ``ends[m]`` of a
-    unit that begins at row ``begins[m]``; positions before that begin repeat the unit's first row
+    ``rows`` (R, C) float32 is the only copy of the data (means over ``row_step`` rows, if that is
+    above 1). Window m ends at row ``ends[m]`` of a unit that begins at row ``begins[m]`` and takes
+    every ``row_step``-th row before it; positions before that begin repeat the unit's first row
     (left padding). Memory grows with rows, not with windows.
 
-    Targets per window, shape (M,): ``rul`` capped, ``health`` class, ``unit`` index into
-    ``unit_ids``. Targets are NaN and −1 where nobody knows them (only if asked for).
-    ``offset_group`` (C,) is the feature table's.
+    Per window, shape (M,), times in learned units (``LabelConfig.to_learned``): ``rul`` capped,
+    ``health`` class, ``unit`` index into ``unit_ids``, ``rul_uncapped`` and ``survived``, the time
+    the unit was observed to survive after the window (a censored unit's lower bound of the RUL).
+    Unknown targets are NaN and −1; windows without a ``rul`` are there only if asked for, also
+    those whose unit is known to have survived for some time, which a survival likelihood uses.
+    ``time_unit`` is one learned unit in the fleet's unit of time. ``offset_group`` (C,) is the
+    feature table's.
     """
 
     rows: Tensor
@@ -68,6 +83,10 @@ class WindowSet:
     unit_ids: tuple[Any, ...]
     length: int
     offset_group: Tensor | None = None
+    row_step: int = 1
+    time_unit: float = 1.0
+    rul_uncapped: Tensor | None = None
+    survived: Tensor | None = None
 
     @classmethod
     def build(
@@ -89,24 +108,36 @@ class WindowSet:
             config: length, stride and history.
             every_row: one window per row whatever ``config`` says (for evaluation).
             labelled_only: leave out windows whose target is unknown (censored units near their
-                last record).
+                last record). False keeps them, for prediction or a likelihood that uses
+                ``survived``.
         """
         ends, owner = _window_ends(table, config, every_row)
         target = capped_rul(fleet, labels)[ends]
         if labelled_only:
             known = ~np.isnan(target)
             ends, owner, target = ends[known], owner[known], target[known]
+        rows = table.rows
+        if config.row_step > 1:
+            rows = causal.trailing_mean(rows, table.starts, table.lengths, config.row_step)
+
+        def learned(values: npt.NDArray[np.float64]) -> Tensor:
+            return torch.from_numpy(labels.to_learned(values).astype(np.float32))
+
         health = np.where(np.isnan(target), -1, health_class(target, labels))
         return cls(
-            rows=torch.from_numpy(table.rows),
+            rows=torch.from_numpy(rows),
             begins=torch.from_numpy(table.starts[owner]),
             ends=torch.from_numpy(ends),
-            rul=torch.from_numpy(target.astype(np.float32)),
+            rul=learned(target),
             health=torch.from_numpy(health),
             unit=torch.from_numpy(owner),
             unit_ids=table.unit_ids,
             length=config.length,
             offset_group=torch.tensor(table.offset_group) if table.offset_group else None,
+            row_step=config.row_step,
+            time_unit=labels.unit,
+            rul_uncapped=learned(fleet.rul()[ends]),
+            survived=learned(survived(fleet)[ends]),
         )
 
     def __len__(self) -> int:
@@ -119,7 +150,7 @@ class WindowSet:
 
     def gather(self, index: Tensor) -> Tensor:
         """Windows (B, T, C) of the given numbers (B,), by one gather."""
-        back = torch.arange(self.length - 1, -1, -1, device=self.ends.device)
+        back = torch.arange(self.length - 1, -1, -1, device=self.ends.device) * self.row_step
         at = torch.maximum(self.ends[index, None] - back, self.begins[index, None])
         return self.rows[at]
 
@@ -131,14 +162,14 @@ class WindowSet:
         """Only the last window of each unit: one prediction per unit."""
         last = torch.ones(len(self), dtype=torch.bool, device=self.unit.device)
         last[:-1] = self.unit[1:] != self.unit[:-1]
-        return replace(
-            self,
-            begins=self.begins[last],
-            ends=self.ends[last],
-            rul=self.rul[last],
-            health=self.health[last],
-            unit=self.unit[last],
-        )
+        return self.take(last)
+
+    def take(self, which: Tensor) -> WindowSet:
+        """The windows selected by a mask or by numbers; rows are shared."""
+        names = ("begins", "ends", "rul", "health", "unit", "rul_uncapped", "survived")
+        values = {name: getattr(self, name) for name in names}
+        kept: dict[str, Any] = {k: v[which] for k, v in values.items() if v is not None}
+        return replace(self, **kept)
 
     def to(self, device: torch.device | str) -> WindowSet:
         """The same windows on another device."""
@@ -152,7 +183,7 @@ def _window_ends(
     table: FeatureTable, config: WindowConfig, every_row: bool
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Last row and unit index of every window."""
-    first, stride = (1, 1) if every_row else (config.min_history or config.length, config.stride)
+    first, stride = (1, 1) if every_row else (config.min_history or config.span, config.stride)
     counts = np.maximum((table.lengths - first) // stride + 1, 1)
     owner = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -277,7 +277,7 @@ def _train(
 ) -> FitResult:
     trainer = Trainer(
         prepared.model,
-        config.method.build(config.labels.cap),
+        config.method.build(),
         config.training,
         seed=config.seed,
         run_dir=folder,

@@ -134,8 +134,7 @@ def check_replaceable(folder: Path) -> None:
     """
     if folder.exists() and any(folder.iterdir()) and not is_run_dir(folder):
         raise ArtifactError(
-            f"{folder}: holds no run, so nothing is replaced. Remedy: choose another "
-            "output folder."
+            f"{folder}: holds no run, so nothing is replaced. Remedy: choose another output folder."
         )
 
 

@@ -38,7 +38,7 @@ class RULHead(nn.Module):
 
     @torch.no_grad()
     def start_at(self, mean_rul: float) -> None:
-        """Set the last bias to the mean training RUL, in the unit of the labels."""
+        """Set the last bias to the mean training RUL, in learned units."""
         last = self.layers[-2]
         assert isinstance(last, nn.Linear)
         last.bias.fill_(mean_rul)

@@ -4,7 +4,8 @@ The file takes **normalised** windows and gives RUL and health probabilities:
 
 ========== ==================== ===================================================
 ``windows`` (batch, T, C) float32 rows as ``Preprocessor.transform`` makes them
-``rul``     (batch,) float32      in the unit of the training labels
+``rul``     (batch,) float32      in learned units: times ``rul_unit`` of the metadata it is in the
+                                 fleet's unit of time (1 at the default cap of 125)
 ``health``  (batch, K) float32    probabilities of the health classes
 ========== ==================== ===================================================
 
@@ -52,7 +53,7 @@ PARITY_PROBABILITY = 1e-4
 class OnnxExport:
     """What was exported, and how far it is from the original.
 
-    ``max_rul_difference`` (in the unit of the labels) and ``max_probability_difference`` are the
+    ``max_rul_difference`` (in learned units) and ``max_probability_difference`` are the
     largest over ``parity_batches``; ``metadata`` is what the file says about itself.
     """
 
@@ -180,6 +181,7 @@ def metadata(artifact: Artifact) -> dict[str, str]:
         "health_classes": str(config.labels.n_classes),
         "labels": json.dumps(config.labels.model_dump(mode="json"), sort_keys=True),
         "time_unit": prep.schema_.time_unit,
+        "rul_unit": repr(config.labels.unit),
         "preprocessing_sha256": hashlib.sha256(state.encode()).hexdigest(),
         "weights_sha256": weights.hexdigest(),
     }

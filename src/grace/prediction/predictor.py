@@ -115,7 +115,7 @@ class Predictor:
         columns = {
             "unit": fleet.frame.get_column(fleet.schema.unit)[ends],
             "time": table.times[ends],
-            "rul": rul.astype(np.float64),
+            "rul": config.labels.from_learned(rul.astype(np.float64)),
             "health": probabilities.argmax(axis=1),
         }
         for c in range(probabilities.shape[1]):
@@ -138,7 +138,7 @@ class Predictor:
 def score(
     runtime: Runtime, windows: WindowSet, *, n_classes: int, batch_size: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """RUL (M,) and health probabilities (M, K) of M windows, in order.
+    """RUL in learned units (M,) and health probabilities (M, K) of M windows, in order.
 
     Windows are cut one batch at a time: memory beyond the rows and the results grows with
     ``batch_size``, not with M.

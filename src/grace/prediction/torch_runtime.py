@@ -51,7 +51,7 @@ class Runtime(ABC):
     def __call__(self, x: Tensor | Array) -> tuple[Array, Array]:
         """Normalised windows (B, T, C) float32 → RUL (B,), health probabilities (B, K).
 
-        The RUL is in the unit of the training labels.
+        The RUL is in learned units (``LabelConfig.from_learned`` scales it back).
 
         Raises:
             ValueError: x has other sizes than the model.

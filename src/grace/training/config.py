@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from grace.core.inner import build_inner_loss
 from grace.core.methods import Method, build_method, parse_method
-from grace.data.labels import LabelConfig
+from grace.data.labels import LEARNED_CAP, LabelConfig
 from grace.data.preprocessing import PreprocessorConfig
 from grace.data.readers import canonical_name
 from grace.data.windows import WindowConfig
@@ -92,8 +92,12 @@ class MethodConfig(_Section):
             raise ValueError(f"outer_options make a balancer of {balancer.n_tasks} tasks, not of 2")
         return self
 
-    def build(self, cap: float) -> Method:
-        """A new method; the failure bias starts at the label cap unless an option says else."""
+    def build(self, cap: float = LEARNED_CAP) -> Method:
+        """A new method; the failure bias starts at the cap unless an option says otherwise.
+
+        Args:
+            cap: the label cap in learned units, as the losses see it.
+        """
         inner, *_ = parse_method(self.name)
         options = dict(self.inner_options)
         if inner == "weighted_mse":

@@ -185,7 +185,8 @@ class Trainer:
         rmse = {}
         for name, windows in monitors.items():
             rul, _ = predict_windows(evaluated, windows, batch_size=cfg.eval_batch_size)
-            rmse[name] = float((rul - windows.rul.cpu()).double().square().mean().sqrt())
+            learned = float((rul - windows.rul.cpu()).double().square().mean().sqrt())
+            rmse[name] = learned * windows.time_unit  # as all figures, in the fleet's unit
             if rmse[name] < result.best[name].rmse:
                 weights = {k: v.detach().cpu().clone() for k, v in evaluated.state_dict().items()}
                 result.best[name] = Best(epoch, rmse[name], weights)
