@@ -18,6 +18,7 @@ LEVEL = {
     "training": 2,
     "evaluation": 2,
     "candidates": 3,
+    "uncertainty": 3,
     "prediction": 4,
     "estimator": 5,
     "plots": 6,
