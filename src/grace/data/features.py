@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-__all__ = ["age", "baseline_deviation", "exponential_mean", "trailing_mean", "trend"]
+__all__ = [
+    "age",
+    "baseline_deviation",
+    "exponential_mean",
+    "time_steps",
+    "trailing_mean",
+    "trend",
+]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -21,6 +28,13 @@ _BLOCK = 2048  # rows whose past is held at a time
 def age(times: Array, starts: Index, lengths: Index, scale: float) -> Array:
     """Time since the unit's first record divided by ``scale``, (R, 1)."""
     return ((times - np.repeat(times[starts], lengths)) / scale)[:, None]
+
+
+def time_steps(times: Array, starts: Index) -> Array:
+    """Time since the previous row of the unit, (R,); NaN at a unit's first row."""
+    steps = np.diff(times, prepend=np.nan)
+    steps[starts] = np.nan
+    return steps
 
 
 def baseline_deviation(values: Array, starts: Index, lengths: Index, n_rows: int) -> Array:

@@ -1,0 +1,92 @@
+"""What is unusual about the inputs of each unit, compared with training."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from grace.data.fleet import Fleet
+
+__all__ = ["InputWarning", "input_flags", "warn_of"]
+
+# A unit is worth a warning with more than this share of its rows outside the training range.
+_MANY = 0.05
+
+
+class InputWarning(UserWarning):
+    """Inputs differ from what training has seen; ``FeatureTable.flags`` lists them by unit."""
+
+
+def input_flags(
+    fleet: Fleet,
+    *,
+    filled: npt.NDArray[np.bool_],
+    outside: npt.NDArray[np.bool_],
+    unseen: npt.NDArray[np.bool_],
+    channels: tuple[str, ...],
+    absent: tuple[str, ...],
+    unknown: list[tuple[str, ...]],
+) -> pl.DataFrame:
+    """The table ``FeatureTable.flags``.
+
+    Args:
+        fleet: U units with R rows.
+        filled: rows with a missing value, (R,).
+        outside: values far outside the training range, (R, C).
+        unseen: rows at an operating condition that training never saw, (R,).
+        channels: names of the C sensors.
+        absent: columns that the fleet lacks.
+        unknown: per unit the static attributes without a value known to training.
+    """
+    starts = fleet.starts()
+
+    def count(rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        return np.add.reduceat(rows, starts, axis=0, dtype=np.int64)
+
+    hit = count(outside) > 0
+    return pl.DataFrame(
+        {
+            "unit": fleet.units.get_column("unit"),
+            "rows": fleet.lengths(),
+            "rows_filled": count(filled),
+            "rows_outside": count(np.asarray(outside.any(axis=1))),
+            "rows_unseen_condition": count(unseen),
+            "channels_outside": [[channels[c] for c in np.flatnonzero(row)] for row in hit],
+            "channels_missing": [list(absent)] * fleet.n_units,
+            "attributes_unknown": [list(names) for names in unknown],
+        },
+        schema_overrides={
+            name: pl.List(pl.String)
+            for name in ("channels_outside", "channels_missing", "attributes_unknown")
+        },
+    )
+
+
+def warn_of(fleet: Fleet, flags: pl.DataFrame, *, stacklevel: int) -> None:
+    """One warning that sums the flags up, if there is something to warn of.
+
+    Operating conditions have a warning of their own.
+    """
+    parts = []
+    if absent := (flags["channels_missing"][0].to_list() if flags.height else []):
+        parts.append(f"column {', '.join(absent)} is missing and was filled from training")
+    many = flags.filter(pl.col("rows_outside") > _MANY * pl.col("rows"))
+    if many.height:
+        names = many["channels_outside"].explode().drop_nulls().unique().sort().to_list()
+        parts.append(
+            f"{many.height} of {flags.height} units have values far outside the training range in "
+            f"{', '.join(names[:5])}{' …' if len(names) > 5 else ''} (first: unit "
+            f"{many['unit'][0]}); check the physical unit of these columns"
+        )
+    odd = flags.filter(pl.col("attributes_unknown").list.len() > 0)
+    if odd.height:
+        names = odd["attributes_unknown"].explode().unique().sort().to_list()
+        parts.append(
+            f"{odd.height} of {flags.height} units have a value of {', '.join(names)} that "
+            f"training never saw, or none (first: unit {odd['unit'][0]})"
+        )
+    if parts:
+        warnings.warn(f"{fleet.name}: {'; '.join(parts)}.", InputWarning, stacklevel=stacklevel)
