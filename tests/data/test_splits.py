@@ -42,7 +42,8 @@ def test_every_unit_is_on_one_side(units: Fleet, fraction: float, seed: int) -> 
     assert all(failed[u] for u in split.validation)  # units still running cannot be evaluated on
     if fraction > 0:
         n = sum(failed.values())
-        assert len(split.validation) == min(max(1, round(fraction * n)), n - 1)
+        least = 2 if n >= 4 else 1
+        assert len(split.validation) == min(max(least, round(fraction * n)), n - 1)
     else:
         assert split.validation == ()
     assert split == split_units(units, fraction, seed=seed)
@@ -110,3 +111,42 @@ def test_folds_agree_in_their_lives() -> None:
 def test_one_fold_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         kfold_units(fleet([3, 4]), 1)
+
+
+def grouped(n: int = 30) -> Fleet:
+    lives = [10 * (i % 3 + 1) ** 2 + i for i in range(n)]
+    base = fleet(lives, [i % 5 == 0 for i in range(n)])
+    units = base.units.with_columns(oil=pl.Series(["abc"[i % 3] for i in range(n)]))
+    schema = SCHEMA.model_copy(update={"static": ("oil",)})
+    return Fleet.from_frame(base.frame, schema, units=units)
+
+
+def test_folds_share_static_groups_and_censored_units_evenly() -> None:
+    units = grouped()
+    oil = dict(zip(units.unit_ids, units.units["oil"], strict=True))
+    failed = dict(zip(units.unit_ids, units.units["failed"], strict=True))
+    for fold in kfold_units(units, 4, seed=3):
+        groups = [oil[u] for u in fold.validation if failed[u]]
+        assert all(1 <= groups.count(g) <= 3 for g in "abc")
+        assert 1 <= sum(not failed[u] for u in fold.validation) <= 2
+
+
+def test_splits_do_not_depend_on_the_names_of_units() -> None:
+    units = grouped()
+    name = {u: f"pump {(7 * u + 3) % 31}" for u in units.unit_ids}
+    renamed = Fleet.from_frame(
+        units.frame.with_columns(pl.col("unit").replace_strict(name)),
+        units.schema,
+        units=units.units.with_columns(pl.col("unit").replace_strict(name)),
+    )
+    for seed in range(3):
+        want = [split_units(units, 0.2, seed=seed), *kfold_units(units, 4, seed=seed)]
+        got = [split_units(renamed, 0.2, seed=seed), *kfold_units(renamed, 4, seed=seed)]
+        for a, b in zip(want, got, strict=True):
+            assert tuple(name[u] for u in a.validation) == b.validation
+
+
+def test_units_of_known_life_left_can_be_held_out() -> None:
+    frame = fleet([10, 20, 30, 40]).frame
+    units = Fleet.from_frame(frame, SCHEMA, rul_at_end={0: 5.0, 1: 3.0, 2: None, 3: None})
+    assert set(split_units(units, 0.5).validation) < {0, 1}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
@@ -24,8 +26,9 @@ class UnitSplit:
 def split_units(fleet: Fleet, fraction: float = 0.15, *, seed: int = 0) -> UnitSplit:
     """Hold out a share of the failed units, spread evenly over short and long lives.
 
-    The failed units are ordered by life and cut into as many strata as units are to be held out;
-    one is drawn from each. Units still running stay in training: without an end they cannot be
+    The units of known life (failed, or with a known life left) are ordered by life and cut into as
+    many strata as units are to be held out; one is drawn from each. At least two are held out where
+    four or more are known. Units still running stay in training: without an end they cannot be
     evaluated on.
 
     Args:
@@ -39,11 +42,12 @@ def split_units(fleet: Fleet, fraction: float = 0.15, *, seed: int = 0) -> UnitS
     """
     if not 0.0 <= fraction < 1.0:
         raise ValueError(f"validation fraction {fraction} must be in [0, 1), e.g. 0.15")
-    failed = np.flatnonzero(fleet.units.get_column("failed").to_numpy())
+    known = fleet.units.get_column("rul_at_end").is_not_null().to_numpy()
+    failed = np.flatnonzero(known)
     if len(failed) < 2:
         raise DataError(
-            f"only {len(failed)} unit(s) ran to failure; at least two are needed, one to learn "
-            "from and one to validate on.",
+            f"only {len(failed)} unit(s) ran to failure or have a known life left; at least two "
+            "are needed, one to learn from and one to validate on.",
             source=fleet.name,
             remedy="add histories of failed units.",
         )
@@ -51,8 +55,9 @@ def split_units(fleet: Fleet, fraction: float = 0.15, *, seed: int = 0) -> UnitS
     if fraction == 0.0:
         return UnitSplit(tuple(ids), ())
     rng = np.random.default_rng(seed)
-    count = min(max(1, round(fraction * len(failed))), len(failed) - 1)
-    by_life = failed[np.lexsort((rng.random(len(failed)), fleet.life()[failed]))]
+    least = 2 if len(failed) >= 4 else 1  # one unit says little about a model
+    count = min(max(least, round(fraction * len(failed))), len(failed) - 1)
+    by_life = failed[np.lexsort((rng.random(len(failed)), _life(fleet)[failed]))]
     held = {int(rng.choice(stratum)) for stratum in np.array_split(by_life, count)}
     return UnitSplit(
         train=tuple(u for i, u in enumerate(ids) if i not in held),
@@ -63,9 +68,11 @@ def split_units(fleet: Fleet, fraction: float = 0.15, *, seed: int = 0) -> UnitS
 def kfold_units(fleet: Fleet, n_folds: int, *, seed: int = 0) -> tuple[UnitSplit, ...]:
     """Folds by unit: every unit is in the ``validation`` part of exactly one of them.
 
-    Units whose failure is known are ordered by life, the others by time observed; each run of
-    ``n_folds`` neighbours is dealt to different folds, so that folds agree in their lives, in
-    their share of censored units and, within one unit, in size.
+    Units of known life are ordered by static group and life, the others by group and time observed;
+    each run of ``n_folds`` neighbours is dealt to different folds, so that folds agree in their
+    lives, in their groups, in their share of censored units and, within one unit, in size. Groups
+    are the combinations of categorical static attributes, if they have ``n_folds`` units or more on
+    average. The folds do not depend on the names of units.
 
     Args:
         fleet: the units to divide.
@@ -95,8 +102,8 @@ def kfold_units(fleet: Fleet, n_folds: int, *, seed: int = 0) -> tuple[UnitSplit
             remedy="use fewer folds, or add histories of failed units.",
         )
     rng = np.random.default_rng(seed)
-    life = fleet.life() + fleet.units.get_column("rul_at_end").fill_null(0.0).to_numpy()
-    order = np.lexsort((rng.random(len(life)), life, ~known))
+    life = _life(fleet)
+    order = np.lexsort((rng.random(len(life)), life, _groups(fleet, n_folds), ~known))
     fold_of = np.empty(len(life), dtype=np.int64)
     for begin in range(0, len(order), n_folds):
         run = order[begin : begin + n_folds]
@@ -109,3 +116,23 @@ def kfold_units(fleet: Fleet, n_folds: int, *, seed: int = 0) -> tuple[UnitSplit
         )
         for k in range(n_folds)
     )
+
+
+def _life(fleet: Fleet) -> npt.NDArray[np.float64]:
+    """Known life of each unit, or the time observed where it is not known, (n_units,)."""
+    left = fleet.units.get_column("rul_at_end").fill_null(0.0).to_numpy()
+    return np.asarray(fleet.life() + left)
+
+
+def _groups(fleet: Fleet, n_folds: int) -> npt.NDArray[np.int64]:
+    """Number of each unit's combination of categorical static attributes, (n_units,).
+
+    Numbered in order of first appearance; all 0 if the groups are too small to be divided.
+    """
+    text = [c for c in fleet.schema.static if fleet.units.schema[c] == pl.String]
+    one = np.zeros(fleet.n_units, dtype=np.int64)
+    if not text:
+        return one
+    numbers: dict[tuple[str | None, ...], int] = {}
+    found = [numbers.setdefault(row, len(numbers)) for row in fleet.units.select(text).rows()]
+    return np.array(found, dtype=np.int64) if len(numbers) * n_folds <= fleet.n_units else one

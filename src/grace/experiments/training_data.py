@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from grace.data.fleet import Dataset, Fleet
+from grace.data.learnable import check_learnable
 from grace.data.preprocessing import Preprocessor
 from grace.data.readers import load_dataset
 from grace.data.splits import UnitSplit, split_units
@@ -50,6 +51,16 @@ class TrainingData:
     model: DualTaskModel
 
 
+# Windows evaluated per epoch at most: of dense records every n-th says as much.
+_MONITORED = 20_000
+
+
+def _thinned(windows: WindowSet) -> WindowSet:
+    """Every n-th window, if there are more than are evaluated per epoch."""
+    step = -(-len(windows) // _MONITORED)
+    return windows if step <= 1 else windows.take(torch.arange(0, len(windows), step))
+
+
 def build_training_data(config: RunConfig, data: Dataset) -> TrainingData:
     """Split by unit, fit on the training units, cut windows, make the network; all by the seed."""
     split = split_units(data.train, config.validation_fraction, seed=config.seed)
@@ -63,12 +74,11 @@ def build_training_data(config: RunConfig, data: Dataset) -> TrainingData:
 
     table = preprocessor.transform(train)
     windows = WindowSet.build(table, train, config.labels, config.windows)
-    monitors = {
-        "validation": WindowSet.build(
-            preprocessor.transform(held_out), held_out, config.labels, config.windows,
-            every_row=True,
-        )
-    }  # fmt: skip
+    check_learnable(windows, config.labels, source=data.name)
+    validation = WindowSet.build(
+        preprocessor.transform(held_out), held_out, config.labels, config.windows, every_row=True
+    )
+    monitors = {"validation": _thinned(validation)}
     if config.select_on == "test":
         every = WindowSet.build(
             preprocessor.transform(data.test), data.test, config.labels, config.windows,

@@ -123,6 +123,22 @@ class Predictor:
         columns["condition_distance"] = table.condition_distance[ends]
         return pl.DataFrame(columns)
 
+    def input_flags(self, fleet: Fleet) -> pl.DataFrame:
+        """What is unusual about the inputs of each unit, compared with training.
+
+        Returns:
+            One row per unit: ``unit``, ``rows``, ``rows_filled``, ``rows_outside``,
+            ``rows_unseen_condition``, ``channels_outside``, ``channels_missing``,
+            ``attributes_unknown`` (see ``FeatureTable``), and ``padded``: the unit has fewer rows
+            than the window covers.
+
+        Raises:
+            DataError: as :meth:`predict`.
+        """
+        flags = self.artifact.preprocessor.transform(fleet).flags
+        assert flags is not None
+        return flags.with_columns(padded=pl.col("rows") < self.artifact.config.windows.span)
+
     def score_stream(
         self, fleets: Iterable[Fleet], *, every_row: bool = False
     ) -> Iterator[pl.DataFrame]:
