@@ -131,6 +131,17 @@ def test_folds_share_static_groups_and_censored_units_evenly() -> None:
         assert 1 <= sum(not failed[u] for u in fold.validation) <= 2
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_every_fold_has_its_share_of_each_group_whatever_their_lives(seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(40)
+    base = fleet([int(v) + 10 for v in order])
+    units = base.units.with_columns(oil=pl.Series(["x"] * 20 + ["y"] * 20))
+    schema = SCHEMA.model_copy(update={"static": ("oil",)})
+    for fold in kfold_units(Fleet.from_frame(base.frame, schema, units=units), 4, seed=seed):
+        assert sum(u < 20 for u in fold.validation) == 5
+        assert len(fold.validation) == 10
+
+
 def test_splits_do_not_depend_on_the_names_of_units() -> None:
     units = grouped()
     name = {u: f"pump {(7 * u + 3) % 31}" for u in units.unit_ids}

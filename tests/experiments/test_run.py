@@ -301,3 +301,17 @@ def test_two_processes_cannot_train_in_one_folder(tiny: Tiny, tmp_path: Path) ->
     assert not run(tiny(), tmp_path / "run").resumed_complete
     with lock_run_dir(tmp_path / "run"):  # a finished run can be read meanwhile
         assert run(tiny(), tmp_path / "run").resumed_complete
+
+
+def test_dense_validation_records_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    from grace.data.readers import load_dataset
+    from grace.experiments import training_data
+
+    config = RunConfig.load(preset="fast", overrides={"features": {"n_conditions": 1}})
+    data = load_dataset("sim", n_train=8, n_test=2)
+    whole = training_data.build_training_data(config, data).monitors["validation"]
+    monkeypatch.setattr(training_data, "_MONITORED", 100)
+    thin = training_data.build_training_data(config, data).monitors["validation"]
+    step = -(-len(whole) // 100)
+    assert thin.ends.tolist() == whole.ends[::step].tolist()
+    assert 50 <= len(thin) <= 100

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
 from grace.data import DataError, Dataset, Fleet
+from grace.data.labels import LabelConfig
 from grace.data.preprocessing import UnseenConditionWarning
 from grace.prediction import Artifact, Predictor
 
@@ -142,3 +145,17 @@ def test_predicting_twice_is_the_same(predictor: Predictor, data: Dataset) -> No
     first = predictor.predict(data.test, every_row=True)
     predictor.predict(data.train)
     assert predictor.predict(data.test, every_row=True).equals(first)
+
+
+def test_predictions_are_scaled_back_to_the_unit_of_time(artifact: Artifact, data: Dataset) -> None:
+    labels = LabelConfig(cap=250.0)
+    doubled = replace(artifact, config=artifact.config.model_copy(update={"labels": labels}))
+    want, got = (Predictor(a).predict(data.test)["rul"].to_numpy() for a in (artifact, doubled))
+    np.testing.assert_allclose(got, 2.0 * want, rtol=1e-6)
+
+
+def test_flags_of_the_inputs_are_given_by_unit(predictor: Predictor, data: Dataset) -> None:
+    flags = predictor.input_flags(data.test)
+    assert flags["unit"].to_list() == data.test.unit_ids
+    assert flags["padded"].to_list() == (data.test.lengths() < 12).tolist()
+    assert flags["rows_outside"].sum() == flags["rows_filled"].sum() == 0
