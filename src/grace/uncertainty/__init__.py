@@ -1,5 +1,25 @@
 """Predictive distributions of remaining useful life, and their calibration by unit."""
 
+from grace.uncertainty.calibration import UnitCalibration, ZoneCalibration, units_needed
 from grace.uncertainty.distribution import RULDistribution, time_edges
+from grace.uncertainty.model import (
+    CONDITIONAL_DISTRIBUTIONS,
+    DistributionModel,
+    fit_distribution,
+    out_of_fold,
+)
+from grace.uncertainty.points import EvaluationPoints, evaluation_points
 
-__all__ = ["RULDistribution", "time_edges"]
+__all__ = [
+    "CONDITIONAL_DISTRIBUTIONS",
+    "DistributionModel",
+    "EvaluationPoints",
+    "RULDistribution",
+    "UnitCalibration",
+    "ZoneCalibration",
+    "evaluation_points",
+    "fit_distribution",
+    "out_of_fold",
+    "time_edges",
+    "units_needed",
+]

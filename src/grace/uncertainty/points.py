@@ -1,0 +1,144 @@
+"""Evaluation points: where along its history each unit is looked at, and what was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from grace.data.errors import DataError
+
+__all__ = ["EvaluationPoints", "evaluation_points", "point_inputs"]
+
+Array = npt.NDArray[np.float64]
+REQUIRED = ("unit", "age", "rul_true", "censored_after", "fold")
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationPoints:
+    """m points of U units; every array has m entries, times in the fleet's unit of time.
+
+    ``unit`` numbers the units, ``fold`` is the fold a unit was held out in, ``prediction`` the
+    out-of-fold point prediction, ``spread`` the standard deviation of the candidates' predictions
+    (0 if there is one), ``age`` the time since the unit's first record, ``y`` the RUL where
+    ``event``, else the time known to be survived, ``rows`` how many rows a point stands for.
+    """
+
+    unit: npt.NDArray[np.int64]
+    fold: npt.NDArray[np.int64]
+    prediction: Array
+    spread: Array
+    age: Array
+    y: Array
+    event: npt.NDArray[np.bool_]
+    rows: Array
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> EvaluationPoints:
+        """The points where ``keep`` is true."""
+        return EvaluationPoints(**{f.name: getattr(self, f.name)[keep] for f in fields(self)})
+
+
+def point_inputs(
+    frame: pl.DataFrame, prediction: str, candidates: Sequence[str]
+) -> tuple[Array, Array, Array]:
+    """Prediction, spread of the candidates and age of every row, (n,) each.
+
+    Raises:
+        DataError: a column is missing, or one of these values is missing or not finite.
+    """
+    needed = ["age", prediction, *candidates]
+    missing = [c for c in needed if c not in frame.columns]
+    if missing:
+        raise DataError(
+            f"column(s) {', '.join(missing)} missing.",
+            source="table of predictions",
+            remedy="give the age of every row and the predictions the distribution was fitted on.",
+        )
+    values = frame.select(pl.col(*dict.fromkeys(needed)).cast(pl.Float64)).fill_null(np.nan)
+    for name in values.columns:
+        if not np.isfinite(values[name].to_numpy()).all():
+            raise DataError(
+                f"column {name} has missing or infinite values.",
+                source="table of predictions",
+                remedy="leave out rows without a prediction.",
+            )
+    spread = np.zeros(frame.height)
+    if len(candidates) > 1:
+        spread = values.select(candidates).to_numpy().std(axis=1)
+    return values[prediction].to_numpy(), spread, values["age"].to_numpy()
+
+
+def evaluation_points(
+    table: pl.DataFrame,
+    prediction: str,
+    candidates: Sequence[str] = (),
+    *,
+    per_unit: int | None = None,
+    total: int = 3000,
+) -> EvaluationPoints:
+    """Evenly spaced rows of every unit of an out-of-fold table.
+
+    A unit in service is met at an arbitrary moment of its life, so its rows count alike: the
+    points are the middles of equal stretches of each unit's history. Nothing is drawn at random.
+
+    Args:
+        table: columns ``unit``, ``age``, ``rul_true`` (uncapped, null where unknown),
+            ``censored_after`` (time survived after the row), ``fold`` and the predictions.
+        prediction: column of the point prediction.
+        candidates: columns whose standard deviation is the spread.
+        per_unit: points per unit; None: as many as make about ``total`` points, 5 to 40.
+        total: see ``per_unit``.
+
+    Raises:
+        DataError: a column is missing, a prediction is not finite, no row has an outcome, or no
+            unit's failure is known.
+    """
+    missing = [c for c in REQUIRED if c not in table.columns]
+    if missing:
+        raise DataError(
+            f"column(s) {', '.join(missing)} missing.",
+            source="out-of-fold table",
+            remedy=f"give the columns {', '.join(REQUIRED)}.",
+        )
+    outcome = pl.coalesce(
+        pl.col("rul_true").cast(pl.Float64).fill_nan(None),
+        pl.col("censored_after").cast(pl.Float64).fill_nan(None),
+    )
+    known = table.with_columns(
+        _y=outcome, _event=pl.col("rul_true").cast(pl.Float64).fill_nan(None).is_not_null()
+    ).filter(pl.col("_y").is_not_null() & pl.col(prediction).is_not_null())
+    if known.is_empty() or not known["_event"].any():
+        raise DataError(
+            "no row has a known RUL.",
+            source="out-of-fold table",
+            remedy="give the life left of at least some units.",
+        )
+    n_units = known["unit"].n_unique()
+    count = per_unit or int(np.clip(total // n_units, 5, 40))
+    row, size = pl.int_range(pl.len()).over("unit"), pl.len().over("unit")
+    taken = pl.min_horizontal(size, pl.lit(count))
+    # Row r of N is the middle of the stretch floor(r·k/N) if it is its ⌊(j + ½)·N/k⌋-th row.
+    stretch = (row * taken) // size
+    known = known.sort("unit", "age", maintain_order=True).with_columns(
+        _stretch=stretch, _rows=size / taken
+    )
+    middle = (((pl.col("_stretch") + 0.5) * size) / taken).floor().cast(pl.Int64)
+    chosen = known.filter(row == middle)
+    pred, spread, age = point_inputs(chosen, prediction, candidates)
+    _, unit = np.unique(chosen["unit"].to_numpy(), return_inverse=True)
+    return EvaluationPoints(
+        unit=unit.astype(np.int64),
+        fold=chosen["fold"].to_numpy().astype(np.int64),
+        prediction=pred,
+        spread=spread,
+        age=age,
+        y=np.maximum(chosen["_y"].to_numpy(), 0.0),
+        event=chosen["_event"].to_numpy(),
+        rows=chosen["_rows"].to_numpy().astype(np.float64),
+    )
