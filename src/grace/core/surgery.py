@@ -66,7 +66,7 @@ class _CAGrad:
 
     def __call__(self, gramian: Tensor) -> Tensor:
         try:
-            return self._weigh(gramian)  # type: ignore[no-any-return]
+            return self._weigh(gramian)
         except (self._failure, TypeError) as error:  # TorchJD computes with the missing solution
             raise np.linalg.LinAlgError(str(error)) from error
 
