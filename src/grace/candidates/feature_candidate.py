@@ -1,0 +1,70 @@
+"""Candidates that learn a function of causal features, in median lives of the unit's group."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from grace.candidates.base import Array, Candidate, Index, State, TrainingRows, sample_rows
+from grace.candidates.features import CausalFeatures
+from grace.data.fleet import Fleet
+from grace.data.labels import LabelConfig
+
+__all__ = ["FeatureCandidate", "Features"]
+
+Features = npt.NDArray[np.float32]
+
+
+class FeatureCandidate(Candidate):
+    """Labels are divided by the median life of the unit's group, predictions scaled back.
+
+    Subclasses fill in :meth:`_learn` and :meth:`_apply`, and the state of what they learned.
+    """
+
+    rows_per_unit: ClassVar[int] = 60
+    total_rows: ClassVar[int] = 40_000
+    features_: CausalFeatures
+
+    def _fit(self, fleet: Fleet, labels: LabelConfig, seed: int) -> None:
+        self.features_ = CausalFeatures().fit(fleet)
+        rows = sample_rows(
+            fleet, labels, seed=seed, per_unit=self.rows_per_unit, total=self.total_rows
+        )
+        x = self.features_.at(fleet, rows.rows)
+        self._learn(x, rows.target / self._scale(x), rows, seed)
+
+    def _scale(self, x: Features) -> Array:
+        """Median life of the group of each row, (M,)."""
+        at = self.features_.names_.index("log_group_life")
+        return np.asarray(self.features_.life_scale_ * np.exp(x[:, at].astype(np.float64)))
+
+    def _predict(self, fleet: Fleet, rows: Index) -> Array:
+        out = np.empty(len(rows))
+        for block in self.features_.blocks(fleet, rows):
+            out[block.place] = self._apply(block.values) * self._scale(block.values)
+        return out
+
+    def _state(self) -> State:
+        return {"features": self.features_.to_state(), "learned": self._learned()}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.features_ = CausalFeatures.from_state(state["features"])
+        self._relearn(state["learned"])
+
+    @abstractmethod
+    def _learn(self, x: Features, y: Array, rows: TrainingRows, seed: int) -> None:
+        """Learn labels y (M,), in group lives, from features (M, F)."""
+
+    @abstractmethod
+    def _apply(self, x: Features) -> Array:
+        """Labels in group lives, (M,)."""
+
+    @abstractmethod
+    def _learned(self) -> State: ...
+
+    @abstractmethod
+    def _relearn(self, state: Mapping[str, Any]) -> None: ...

@@ -1,0 +1,157 @@
+"""Predictions of units by models that never saw them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from grace.candidates.base import spread_positions
+from grace.candidates.life_table import ages
+from grace.candidates.registry import CANDIDATES
+from grace.data.errors import DataError
+from grace.data.fleet import Fleet
+from grace.data.labels import LabelConfig, capped_rul, survived
+from grace.data.splits import UnitSplit
+from grace.files import atomic_writer
+
+__all__ = ["OOF_COLUMNS", "evaluation_rows", "out_of_fold"]
+
+OOF_COLUMNS = ("unit", "time", "age", "rul_true", "rul_capped", "censored_after", "fold", "weight")
+"""Columns of an out-of-fold table; one further column per candidate holds its predictions."""
+
+
+def evaluation_rows(fleet: Fleet, *, per_unit: int = 10, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Row numbers at which predictions are evaluated: truncations spread over each unit's record.
+
+    Every unit contributes at most ``per_unit`` rows, one drawn from each of that many equal parts
+    of its record, so that long records do not count more than short ones.
+
+    Returns:
+        (M,) ascending.
+    """
+    rng = np.random.default_rng(seed)
+    return np.concatenate(
+        [
+            start + spread_positions(int(length), per_unit, rng)
+            for start, length in zip(fleet.starts(), fleet.lengths(), strict=True)
+        ]
+    ).astype(np.int64)
+
+
+def out_of_fold(
+    fleet: Fleet,
+    labels: LabelConfig,
+    folds: Sequence[UnitSplit],
+    *,
+    candidates: Sequence[str] | None = None,
+    seed: int = 0,
+    per_unit: int = 10,
+    store: Path | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> pl.DataFrame:
+    """Predict every unit by candidates that were fitted without it.
+
+    Args:
+        fleet: units with known and with unknown fate.
+        labels: cap of the RUL that is predicted.
+        folds: splits by unit; the held-out units of all of them are the whole fleet.
+        candidates: names of :data:`~grace.candidates.CANDIDATES`; None means all.
+        seed: of everything random.
+        per_unit: rows evaluated per unit.
+        store: folder of finished (candidate, fold) pairs; an interrupted call continues there.
+        progress: called with candidate and fold before each fit.
+
+    Returns:
+        One row per evaluated row with the columns :data:`OOF_COLUMNS` and one per candidate.
+        ``rul_true`` and ``rul_capped`` are null where they are not known; ``censored_after`` is
+        the time a unit was observed after the row; weights of a unit add up to 1.
+
+    Raises:
+        DataError: a unit is held out by no fold or by several, or a fold leaves no labels.
+        ValueError: a candidate is unknown.
+    """
+    names = list(CANDIDATES) if candidates is None else list(candidates)
+    unknown = [n for n in names if n not in CANDIDATES]
+    if unknown:
+        raise ValueError(f"unknown candidate {unknown[0]!r}: choose from {', '.join(CANDIDATES)}")
+    fold_of = {u: k for k, fold in enumerate(folds) for u in fold.validation}
+    held = [u for fold in folds for u in fold.validation]
+    if len(held) != len(fold_of) or set(fold_of) != set(fleet.unit_ids):
+        raise DataError(
+            "the folds do not hold out every unit exactly once.",
+            source=fleet.name,
+            remedy="make them with grace.data.splits.kfold_units.",
+        )
+    rows = evaluation_rows(fleet, per_unit=per_unit, seed=seed)
+    owner = np.repeat(np.arange(fleet.n_units), fleet.lengths())[rows]
+    per = np.bincount(owner, minlength=fleet.n_units)
+    fold = np.array([fold_of[u] for u in fleet.unit_ids])[owner]
+    predictions = {name: np.full(len(rows), np.nan) for name in names}
+    key = _key(fleet, labels, folds, seed, per_unit)
+    for k, split in enumerate(folds):
+        mine = fold == k
+        train = fleet.select(split.train)
+        held_out = fleet.select(split.validation)
+        inside = evaluation_rows_of(fleet, held_out, rows[mine])
+        for name in names:
+            path = None if store is None else store / f"{key}-{name}-{k}.parquet"
+            found = _load(path, len(inside))
+            if found is None:
+                if progress is not None:
+                    progress(name, k)
+                model = CANDIDATES[name]().fit(train, labels, seed=seed)
+                found = model.predict(held_out, inside)
+                _save(path, found)
+            predictions[name][mine] = found
+    return pl.DataFrame(
+        {
+            "unit": fleet.units["unit"].gather(owner),
+            "time": fleet.times()[rows],
+            "age": ages(fleet)[rows],
+            "rul_true": pl.Series(fleet.rul()[rows]).fill_nan(None),
+            "rul_capped": pl.Series(capped_rul(fleet, labels)[rows]).fill_nan(None),
+            "censored_after": survived(fleet)[rows],
+            "fold": fold,
+            "weight": 1.0 / per[owner],
+            **predictions,
+        }
+    )
+
+
+def evaluation_rows_of(
+    fleet: Fleet, part: Fleet, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Numbers in ``part`` of rows of ``fleet``, whose units ``part`` holds in the same order."""
+    kept = set(part.unit_ids)
+    inside = np.repeat([u in kept for u in fleet.unit_ids], fleet.lengths())
+    return (np.cumsum(inside) - 1)[rows]
+
+
+def _key(
+    fleet: Fleet, labels: LabelConfig, folds: Sequence[UnitSplit], seed: int, per_unit: int
+) -> str:
+    parts = [fleet.content_hash(), labels.model_dump_json(), str(seed), str(per_unit)]
+    parts += [repr(fold.validation) for fold in folds]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _load(path: Path | None, count: int) -> npt.NDArray[np.float64] | None:
+    if path is None or not path.exists():
+        return None
+    try:
+        values = pl.read_parquet(path, glob=False)["rul"].to_numpy()
+    except (pl.exceptions.PolarsError, OSError):
+        return None  # damaged: computed again
+    return values if len(values) == count else None
+
+
+def _save(path: Path | None, values: npt.NDArray[np.float64]) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_writer(path) as file:
+            pl.DataFrame({"rul": values}).write_parquet(file)

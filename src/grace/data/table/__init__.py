@@ -1,0 +1,6 @@
+"""Tables of sensor histories in any usual format, read into a fleet."""
+
+from grace.data.table.read import read_table
+from grace.data.table.table_schema import TableSchema, Threshold
+
+__all__ = ["TableSchema", "Threshold", "read_table"]

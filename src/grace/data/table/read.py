@@ -1,0 +1,361 @@
+"""From a table of sensor histories to a fleet: roles, times, fates, defects."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from grace.data.fleet import Fleet
+from grace.data.quality import check_quality
+from grace.data.schema import FleetSchema
+from grace.data.table.cells import clean_text, to_numbers
+from grace.data.table.channels import read_channels
+from grace.data.table.fate import FateSpec, find_fates, flag_values, kind_in_table, parse_fate
+from grace.data.table.issue_log import IssueLog, listed
+from grace.data.table.leakage import refuse_leakage
+from grace.data.table.sources import FILE_COLUMN, RawTable, load_raw_table
+from grace.data.table.table_schema import TableSchema, load_table_schema
+from grace.data.table.timeline import Timeline, read_times
+
+__all__ = ["read_table"]
+
+Index = npt.NDArray[np.int64]
+Array = npt.NDArray[np.float64]
+
+
+def read_table(source: Any, *, schema: Any = None, name: str | None = None, **keys: Any) -> Fleet:
+    """Read a table of sensor histories.
+
+    Args:
+        source: data frame (polars, pandas, pyarrow, mapping of columns); path of a CSV, Parquet
+            or Arrow file; a folder with one file per unit; a pattern; or a list of paths.
+        schema: YAML file, mapping or :class:`TableSchema` with the keys below.
+        name: what the fleet is called in messages; default: the name of the source.
+        **keys: the keys of :class:`TableSchema`, which replace those of ``schema``. Required are
+            ``unit``, ``time``, ``time_unit`` and ``fate``. ``fate`` is one of: a column ``failed``,
+            ``failure_time`` or ``rul_at_end``; ``{"failed": "event"}`` and the like for another
+            name; a table with one row per unit; ``"end_of_record"``; ``{"threshold": {"channel":
+            "vibration", "above": 20, "rows": 3}}``; or ``"unknown"`` for units to predict.
+
+    Returns:
+        The fleet. ``Fleet.issues`` lists what was repaired or is unusual, with counts: missing,
+        infinite and unreadable values, duplicated and unsorted times, rows after the failure,
+        constant channels, gaps.
+
+    Raises:
+        DataError: the table cannot be used; one message names file, column, unit and remedy.
+
+    Example:
+        >>> import grace.data
+        >>> rows = {"pump": ["a", "a", "a", "b", "b"], "hour": [0, 1, 2, 0, 1],
+        ...         "temp": [20.0, 21.0, 25.0, 19.0, 19.5], "failed": [0, 0, 1, 0, 0]}
+        >>> fleet = grace.data.read_table(rows, unit="pump", time="hour", time_unit="hours",
+        ...                               fate="failed")
+        >>> fleet.rul()
+        array([ 2.,  1.,  0., nan, nan])
+    """
+    wanted = load_table_schema(schema, keys, known=_label(source))
+    log = IssueLog(_label(source))
+    raw = load_raw_table(source, log, encoding=wanted.encoding, separator=wanted.separator)
+    raw = _with_unit(raw, wanted)
+    spec, units_raw = _fate_spec(wanted, raw, log)
+    _check_columns(wanted, raw, units_raw, log)
+
+    frame = raw.frame
+    time = _times(frame[wanted.time], frame[wanted.unit], wanted, raw, log)
+    known = time.values.is_not_null() & frame[wanted.unit].is_not_null()
+    if (lost := int((~known).sum())) > 0:
+        row = int((~known).arg_true()[0])
+        log.note(
+            "no_time", f"{lost} rows without a unit or a readable time were left out; first: "
+            f"{raw.place(row)}.", "complete them.", count=lost,
+        )  # fmt: skip
+        if lost == len(known):
+            raise log.error("no row has both a unit and a time.", "check the two columns.")
+    frame, values = frame.filter(known), time.values.filter(known).to_numpy()
+    ids, unit = _unit_ids(frame[wanted.unit])
+    first = np.full(len(ids), np.inf)
+    np.minimum.at(first, unit, values)
+    if time.timestamps:
+        values = (values - first[unit]) / time.scale
+    order = _sorted_rows(unit, values, ids, log)
+    frame, unit, values = frame[order], unit[order], values[order]
+
+    fates = find_fates(
+        spec,
+        unit,
+        values,
+        _fate_of_rows(spec, units_raw, frame, first, unit, time, wanted, log),
+        _fate_of_units(spec, units_raw, ids, first, time, wanted, log),
+        ids.to_list(),
+        log,
+    )
+    taken = {wanted.unit, wanted.time, *wanted.static, *wanted.ignore}
+    if units_raw is None and spec.column and spec.kind != "threshold":
+        taken.add(spec.column)
+    channels, settings, sensors = read_channels(frame, wanted, raw, taken, log)
+    static = _static(wanted, frame, unit, units_raw, spec, ids)
+    log.raise_if_fatal()
+
+    keep = fates.keep
+    present = np.bincount(unit[keep], minlength=len(ids)) > 0
+    table = channels.with_columns(
+        ids.gather(unit).alias(wanted.unit), pl.Series(wanted.time, values)
+    ).filter(pl.Series(keep))
+    units = pl.DataFrame(
+        {"unit": ids, "rul_at_end": pl.Series(fates.rul_at_end).fill_nan(None), **static}
+    ).filter(pl.Series(present))
+    fleet = Fleet.from_frame(
+        table,
+        FleetSchema(
+            unit=wanted.unit,
+            time=wanted.time,
+            settings=settings,
+            sensors=sensors,
+            static=wanted.static,
+            time_unit=wanted.time_unit,
+            descriptions=wanted.descriptions,
+        ),
+        units=units,
+        name=name or Path(str(_label(source))).stem,
+        source=raw.source,
+        issues=log.issues,
+    )
+    refuse_leakage(fleet, wanted.confirm, log)
+    return replace(fleet, issues=(*fleet.issues, *check_quality(fleet)))
+
+
+def _label(source: Any) -> object:
+    if isinstance(source, (str, Path)):
+        return source
+    is_list = isinstance(source, Sequence) and source and isinstance(source[0], (str, Path))
+    return source[0] if is_list else "table"
+
+
+def _with_unit(raw: RawTable, wanted: TableSchema) -> RawTable:
+    """The table with the name of each file as its unit, if no file has the unit column."""
+    if wanted.unit in raw.columns or len(raw.files) < 2:
+        return raw
+    stems = pl.Series([Path(f).stem for f in raw.files])
+    return replace(
+        raw,
+        frame=raw.frame.with_columns(stems.gather(raw.frame[FILE_COLUMN]).alias(wanted.unit)),
+    )
+
+
+def _fate_spec(
+    wanted: TableSchema, raw: RawTable, log: IssueLog
+) -> tuple[FateSpec, RawTable | None]:
+    def flags(column: str) -> bool:
+        numbers = to_numbers(raw.frame[column])
+        return bool(numbers.values.drop_nulls().is_in([0.0, 1.0]).all()) and not numbers.bad.any()
+
+    spec = parse_fate(wanted.fate, raw.columns, flags, wanted.unit, log)
+    if spec.table is None:
+        if spec.column and spec.column not in raw.columns:
+            raise log.error(
+                f"fate column {spec.column!r} is not in the table; found {listed(raw.columns)}.",
+                "correct the name.",
+            )
+        return spec, None
+    table_log = IssueLog(_label(spec.table) if not hasattr(spec.table, "columns") else "units")
+    units = load_raw_table(spec.table, table_log)
+    log.issues += table_log.issues
+    spec = kind_in_table(spec, units, log)
+    if spec.unit_column not in units.columns:
+        raise log.error(
+            f"the table of units has no column {spec.unit_column!r}; found "
+            f"{listed(units.columns)}.",
+            'name it: fate={"table": ..., "unit": "machine"}.',
+        )
+    return spec, units
+
+
+def _check_columns(
+    wanted: TableSchema, raw: RawTable, units: RawTable | None, log: IssueLog
+) -> None:
+    """Refuse names that are in no table; all of them at once."""
+    here = set(raw.columns) | (set(units.columns) if units is not None else set())
+    named = (wanted.unit, wanted.time, *wanted.static, *wanted.settings, *(wanted.sensors or ()))
+    for column in (*named, *wanted.ignore):
+        places = here if column in wanted.static else set(raw.columns)
+        if column in wanted.ignore:
+            places = here
+        if column not in places:
+            near = difflib.get_close_matches(column, raw.columns, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"found {listed(raw.columns)}."
+            log.fatal(f"there is no column {column!r}.", hint)
+    log.raise_if_fatal()
+
+
+def _times(
+    column: pl.Series, units: pl.Series, wanted: TableSchema, raw: RawTable, log: IssueLog
+) -> Timeline:
+    return read_times(
+        column,
+        units.cast(pl.String),
+        wanted.time_unit,
+        log,
+        timezone=wanted.timezone,
+        time_format=wanted.time_format,
+        decimal=wanted.decimal,
+        comma_likely=raw.comma_likely,
+    )
+
+
+def _unit_ids(column: pl.Series) -> tuple[pl.Series, Index]:
+    """Identifiers in order of first appearance, numbers where all are whole, and row indices."""
+    ids = column
+    if column.dtype == pl.String or not column.dtype.is_integer():
+        text = clean_text(column).fill_null("")
+        whole = text.str.contains(r"^(0|[1-9]\d{0,17})(\.0+)?$").all()
+        ids = text.str.replace(r"\.0+$", "").cast(pl.Int64) if whole else text
+    distinct = ids.unique(maintain_order=True)
+    number = {value: i for i, value in enumerate(distinct.to_list())}
+    codes = np.fromiter((number[v] for v in ids.to_list()), dtype=np.int64, count=len(ids))
+    return distinct.alias("unit"), codes
+
+
+def _sorted_rows(unit: Index, time: Array, ids: pl.Series, log: IssueLog) -> Index:
+    """Row numbers sorted by unit and time, each time of a unit once."""
+    order = np.lexsort((np.arange(len(time)), time, unit)).astype(np.int64)
+    backward = np.zeros(len(ids), dtype=bool)
+    by_unit = np.argsort(unit, kind="stable")
+    steps = np.diff(time[by_unit]) < 0
+    inside = unit[by_unit][1:] == unit[by_unit][:-1]
+    backward[np.unique(unit[by_unit][1:][steps & inside])] = True
+    if backward.any():
+        hit = [ids[int(i)] for i in np.flatnonzero(backward)]
+        log.note(
+            "backward_time", f"times go backwards in {len(hit)} units ({listed(hit)}); their rows "
+            "were sorted.", "check the clock.", units=hit, count=int((steps & inside).sum()),
+        )  # fmt: skip
+    u, t = unit[order], time[order]
+    again = np.r_[False, (u[1:] == u[:-1]) & (t[1:] == t[:-1])]
+    if again.any():
+        hit = [ids[int(i)] for i in np.unique(u[again])]
+        log.note(
+            "duplicate_time", f"{int(again.sum())} rows repeat a time of their unit; the first row "
+            f"of each was kept; units {listed(hit)}.", "remove the duplicates.", units=hit,
+            count=int(again.sum()),
+        )  # fmt: skip
+    return np.asarray(order[~again], dtype=np.int64)
+
+
+def _as_fate(
+    column: pl.Series, kind: str, ids: pl.Series, first: Array, at: Index, time: Timeline,
+    wanted: TableSchema, where: str, log: IssueLog,
+) -> Array:  # fmt: skip
+    """A fate column as numbers: flag, failure time on the scale of the rows, or life left."""
+    if kind == "failed":
+        return flag_values(column, where, log).astype(np.float64)
+    if kind == "failure_time":
+        if column.null_count() == len(column):
+            return np.full(len(column), np.nan)
+        line = read_times(
+            column, ids, wanted.time_unit, log, timezone=wanted.timezone,
+            time_format=wanted.time_format, decimal=wanted.decimal,
+        )  # fmt: skip
+        if line.timestamps != time.timestamps:
+            raise log.error(
+                f"failure times {column.name!r} and times {wanted.time!r} are not of one kind: one "
+                "holds timestamps, the other numbers.",
+                "use the same kind in both.",
+            )
+        values = line.values.fill_null(np.nan).to_numpy()
+        return (values - first[at]) / line.scale if line.timestamps else values
+    numbers = to_numbers(column, decimal=wanted.decimal)
+    if numbers.bad.any():
+        row = int(numbers.bad.arg_true()[0])
+        raise log.error(
+            f"{where}: {column.name!r} holds {column[row]!r}, which is no number.", "correct it."
+        )
+    return numbers.values.fill_null(np.nan).to_numpy()
+
+
+def _fate_of_rows(
+    spec: FateSpec, units: RawTable | None, frame: pl.DataFrame, first: Array, unit: Index,
+    time: Timeline, wanted: TableSchema, log: IssueLog,
+) -> Array | None:  # fmt: skip
+    if units is not None or not spec.column:
+        return None
+    if spec.column not in frame.columns:
+        raise log.error(f"there is no column {spec.column!r}.", f"found {listed(frame.columns)}.")
+    kind = "rul_at_end" if spec.kind == "threshold" else spec.kind
+    ids = frame[wanted.unit].cast(pl.String)
+    return _as_fate(frame[spec.column], kind, ids, first, unit, time, wanted, "the rows", log)
+
+
+def _fate_of_units(
+    spec: FateSpec, units: RawTable | None, ids: pl.Series, first: Array, time: Timeline,
+    wanted: TableSchema, log: IssueLog,
+) -> Array | None:  # fmt: skip
+    if units is None:
+        return None
+    at = _rows_of_units(units, spec.unit_column, ids, log)
+    chosen = units.frame[spec.column].gather(np.where(at < 0, 0, at))
+    values = _as_fate(
+        chosen, spec.kind, ids.cast(pl.String), first, np.arange(len(ids)), time, wanted,
+        "the table of units", log,
+    )  # fmt: skip
+    missing = 0.0 if spec.kind == "failed" else np.nan
+    return np.where(at < 0, missing, values)
+
+
+def _rows_of_units(units: RawTable, column: str, ids: pl.Series, log: IssueLog) -> Index:
+    """Row of each unit in the table of units; −1 for those that are not in it."""
+    listed_ids, codes = _unit_ids(units.frame[column])
+    if len(listed_ids) < len(codes):
+        repeated = [listed_ids[int(i)] for i in np.flatnonzero(np.bincount(codes) > 1)]
+        raise log.error(
+            f"the table of units names {listed(repeated)} more than once.", "keep one row each."
+        )
+    row = {str(u): i for i, u in enumerate(listed_ids.to_list())}
+    at = np.array([row.get(str(u), -1) for u in ids.to_list()], dtype=np.int64)
+    absent = [u for u, i in zip(ids.to_list(), at, strict=True) if i < 0]
+    if len(absent) == len(ids):
+        raise log.error(
+            f"no unit of the histories ({listed(ids.to_list())}) is in the table of units "
+            f"({listed(listed_ids.to_list())}).",
+            "check that both use the same identifiers.",
+        )
+    if absent:
+        log.note(
+            "unit_without_fate", f"{len(absent)} units are not in the table of units and count as "
+            f"still running: {listed(absent)}.", "add their rows.", units=absent,
+        )  # fmt: skip
+    return at
+
+
+def _static(
+    wanted: TableSchema, frame: pl.DataFrame, unit: Index, units: RawTable | None, spec: FateSpec,
+    ids: pl.Series,
+) -> dict[str, pl.Series]:  # fmt: skip
+    """Static attributes per unit: Float64 where all values are numbers, else text."""
+    found = {}
+    for column in wanted.static:
+        if units is not None and column in units.columns:
+            at = _rows_of_units(units, spec.unit_column, ids, IssueLog("units"))
+            values = units.frame[column].gather(np.where(at < 0, 0, at))
+            values = values.to_frame().select(pl.when(pl.Series(at >= 0)).then(pl.col(column)))[
+                column
+            ]
+        else:
+            held = frame.select(pl.col(column)).with_columns(__unit=pl.Series(unit))
+            first = held.drop_nulls().group_by("__unit").agg(pl.col(column).first())
+            values = (
+                pl.DataFrame({"__unit": np.arange(len(ids), dtype=np.int64)})
+                .join(first, on="__unit", how="left", maintain_order="left")
+                .get_column(column)
+            )
+        numbers = to_numbers(values)
+        text = numbers.bad.any() or values.dtype in (pl.Categorical, pl.Enum)
+        found[column] = clean_text(values) if text else numbers.values
+    return found

@@ -1,0 +1,148 @@
+"""Predictions out of fold, and the weights made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from grace.candidates import CANDIDATES, Stack, evaluation_rows, out_of_fold
+from grace.candidates import out_of_fold as function
+from grace.data import DataError, Fleet
+from grace.data.labels import LabelConfig, capped_rul
+from grace.data.readers import load_dataset
+from grace.data.splits import kfold_units
+from grace.prediction.state_files import read_state, write_state
+
+SIMPLE = ["constant", "median_life", "linear"]
+LABELS = LabelConfig()
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Fleet:
+    return load_dataset("sim", seed=1, n_train=12, n_test=1, censored_fraction=0.3).train
+
+
+@pytest.fixture(scope="module")
+def oof(fleet: Fleet) -> pl.DataFrame:
+    return out_of_fold(fleet, LABELS, kfold_units(fleet, 4, seed=0), candidates=SIMPLE, per_unit=6)
+
+
+def test_every_unit_is_evaluated_at_several_truncations(fleet: Fleet, oof: pl.DataFrame) -> None:
+    assert oof["unit"].n_unique() == fleet.n_units
+    per_unit = oof.group_by("unit").agg(pl.len(), pl.col("weight").sum())
+    assert per_unit["len"].max() <= 6
+    np.testing.assert_allclose(per_unit["weight"].to_numpy(), 1.0)
+    rows = evaluation_rows(fleet, per_unit=6)
+    np.testing.assert_array_equal(oof["time"].to_numpy(), fleet.times()[rows])
+    truth = capped_rul(fleet, LABELS)[rows]
+    np.testing.assert_array_equal(oof["rul_capped"].fill_null(np.nan).to_numpy(), truth)
+
+
+def test_a_unit_is_predicted_by_a_model_that_never_saw_it(fleet: Fleet, oof: pl.DataFrame) -> None:
+    folds = kfold_units(fleet, 4, seed=0)
+    for k, split in enumerate(folds):
+        part = oof.filter(pl.col("fold") == k)
+        assert set(part["unit"].to_list()) == set(split.validation)
+        alone = CANDIDATES["constant"]().fit(fleet.select(split.train), LABELS, seed=0)
+        np.testing.assert_array_equal(part["constant"].to_numpy(), alone.predict(fleet)[0])
+
+
+def test_an_interrupted_call_goes_on(
+    fleet: Fleet, oof: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds, calls = kfold_units(fleet, 4, seed=0), []
+
+    def stop(name: str, fold: int) -> None:
+        calls.append((name, fold))
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+
+    options = {"candidates": SIMPLE, "per_unit": 6, "store": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        out_of_fold(fleet, LABELS, folds, progress=stop, **options)
+    done, calls = set(calls[:4]), []
+    damaged = sorted(tmp_path.glob("*-constant-0.parquet"))[0]
+    damaged.write_bytes(b"no table")
+    again = out_of_fold(fleet, LABELS, folds, progress=lambda n, k: calls.append((n, k)), **options)
+    assert not (set(calls) - {("constant", 0)}) & done  # only what was missing or damaged
+    assert ("constant", 0) in calls
+    assert again.equals(oof)
+
+
+def test_folds_that_miss_a_unit_are_refused(fleet: Fleet) -> None:
+    with pytest.raises(DataError, match="exactly once"):
+        function(fleet, LABELS, kfold_units(fleet, 4, seed=0)[:3], candidates=["constant"])
+    with pytest.raises(ValueError, match="unknown candidate 'crystal'"):
+        function(fleet, LABELS, kfold_units(fleet, 4, seed=0), candidates=["crystal"])
+
+
+def table(columns: dict[str, np.ndarray], y: np.ndarray, per_unit: int = 4) -> pl.DataFrame:
+    n = len(y)
+    unit = np.arange(n) // per_unit
+    return pl.DataFrame(
+        {
+            "unit": unit,
+            "time": np.arange(n) * 1.0,
+            "age": np.arange(n) * 1.0,
+            "rul_true": y,
+            "rul_capped": y,
+            "censored_after": y,
+            "fold": unit % 5,
+            "weight": np.full(n, 1.0 / per_unit),
+            **columns,
+        }
+    )
+
+
+def test_weights_are_a_mean_and_find_the_best_one() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.uniform(0, 100, 400)
+    noise = rng.normal(0, 10, (2, 400))
+    stack = Stack().fit(table({"one": y + noise[0], "two": y + noise[1], "bad": 100 - y}, y))
+    assert stack.stacked_
+    assert sum(stack.weights_.values()) == pytest.approx(1.0)
+    assert stack.weights_["one"] == pytest.approx(0.5, abs=0.06)
+    assert stack.weights_["bad"] == pytest.approx(0.0, abs=0.02)
+    assert stack.rmse_ == pytest.approx(10 / np.sqrt(2), rel=0.1)
+    assert [e.name for e in stack.errors_][-1] == "bad"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_stack_does_not_lose_to_the_best_candidate(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.uniform(0, 100, 60)
+    columns = {f"c{i}": y + rng.normal(0, 5 + 5 * i, 60) for i in range(6)}
+    stack = Stack().fit(table(columns, y))
+    best = stack.errors_[0].rmse
+    fresh = rng.uniform(0, 100, 4000)
+    new = {f"c{i}": fresh + rng.normal(0, 5 + 5 * i, 4000) for i in range(6)}
+    single = np.sqrt(np.mean((new["c0"] - fresh) ** 2))
+    assert np.sqrt(np.mean((stack.predict(new) - fresh) ** 2)) < 1.1 * single
+    assert best > 0
+
+
+def test_few_units_take_the_best_candidate_and_say_so() -> None:
+    y = np.linspace(0, 50, 12)
+    stack = Stack().fit(table({"near": y + 1, "far": y + 9}, y))
+    assert not stack.stacked_
+    assert stack.weights_ == {"near": 1.0, "far": 0.0}
+    assert "at least 5" in stack.summary("hours")
+    assert "hours" in stack.summary("hours")
+
+
+def test_no_known_life_no_stack() -> None:
+    y = np.full(12, np.nan)
+    frame = table({"a": np.ones(12)}, y).with_columns(rul_capped=pl.lit(None, dtype=pl.Float64))
+    with pytest.raises(DataError, match="no held-out row"):
+        Stack().fit(frame)
+
+
+def test_a_saved_stack_is_the_same(oof: pl.DataFrame, tmp_path: Path) -> None:
+    stack = Stack().fit(oof)
+    write_state(tmp_path, "stack", stack.to_state())
+    again = Stack.from_state(read_state(tmp_path, "stack"))
+    assert again.errors_ == stack.errors_
+    assert again.summary("cycles") == stack.summary("cycles")
