@@ -148,7 +148,8 @@ def fit_distribution(
             ``censored_after`` (time survived after the row), ``fold`` and the predictions.
         prediction: column of the predictor's out-of-fold predictions, in the unit of ``rul_true``.
         candidates: columns of the predictors it combines; their standard deviation is an input.
-        step: sampling step; None: the median step between rows of a unit.
+        step: sampling step; None: the median step between rows of a unit. The first bins are no
+            wider than a fiftieth of the longest life left.
         base: a name of ``CONDITIONAL_DISTRIBUTIONS``.
         min_units: fewest units of a calibration zone of its own.
 
@@ -179,7 +180,8 @@ def fit_distribution(
     longest = float(points.y.max())
     if step is None or longest <= 0.0:
         step = longest = max(longest, 1.0)
-    edges = time_edges(min(float(step), longest), 1.3 * longest)
+    # Rows further apart than a fiftieth of the longest life would make the bins too coarse.
+    edges = time_edges(min(float(step), longest / 50.0), 1.3 * longest)
     held_out, final = out_of_fold(base, points, edges)
     calibration = UnitCalibration.fit(
         held_out,

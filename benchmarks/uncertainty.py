@@ -1,0 +1,282 @@
+"""Compare predictive distributions on training units, then read each test set once.
+
+    python benchmarks/oof_tables.py STORE
+    python benchmarks/uncertainty.py STORE --out benchmarks/results/uncertainty.json
+
+The distributions are compared and chosen on out-of-fold predictions of training units. The chosen
+one and the three references are fitted and calibrated on training units and evaluated on the last
+row of every test unit against uncapped labels. Every reading of a test set is appended to
+``<out>.readings.jsonl``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.optimize import nnls
+
+from grace.data.fleet import Dataset
+from grace.data.preprocessing import Preprocessor
+from grace.evaluation.probabilistic import evaluate_distribution, score_difference, winkler_score
+from grace.experiments.training_data import load_data
+from grace.training.config import RunConfig
+from grace.uncertainty import (
+    CONDITIONAL_DISTRIBUTIONS,
+    RULDistribution,
+    UnitCalibration,
+    evaluation_points,
+    fit_distribution,
+    out_of_fold,
+    time_edges,
+)
+from grace.uncertainty.references import REFERENCES
+
+CANDIDATES = ("network", "boosting")
+ZONES = (0.0, 30.0, 80.0, 125.0, np.inf)
+COVERAGE = 0.9
+
+
+def fold_arrays(store: Path, name: str, seed: int) -> list[dict[str, np.ndarray]]:
+    paths = sorted(store.glob(f"{name}-seed{seed}-fold?.npz"))
+    return [dict(np.load(path)) for path in paths]
+
+
+def held_out_table(folds: list[dict[str, np.ndarray]]) -> pl.DataFrame:
+    """The out-of-fold table of the training units, with a non-negative stack."""
+    parts = [
+        pl.DataFrame(
+            {
+                "unit": fold["held_unit"],
+                "time": fold["held_time"],
+                "age": fold["held_age"],
+                "rul_true": fold["held_rul"],
+                **{c: fold[f"held_{c}"].astype(np.float64) for c in CANDIDATES},
+            }
+        ).with_columns(fold=pl.lit(number))
+        for number, fold in enumerate(folds)
+    ]
+    return (
+        pl.concat(parts).with_columns(censored_after=pl.lit(None, pl.Float64)).sort("unit", "time")
+    )
+
+
+def stack_weights(table: pl.DataFrame, cap: float) -> np.ndarray:
+    """Non-negative weights of the candidates on capped labels, summing to 1."""
+    target = np.minimum(table["rul_true"].to_numpy(), cap)
+    weights, _ = nnls(table.select(CANDIDATES).to_numpy(), target)
+    return weights / weights.sum()
+
+
+def with_stack(table: pl.DataFrame, weights: np.ndarray) -> pl.DataFrame:
+    combined = table.select(CANDIDATES).to_numpy() @ weights
+    return table.with_columns(stack=pl.Series(combined))
+
+
+def scores(d: RULDistribution, y: np.ndarray, prediction: np.ndarray, seed: int) -> dict[str, Any]:
+    metrics = evaluate_distribution(
+        d, y, prediction=prediction, zone_edges=ZONES, step=1.0, seed=seed
+    )
+    return metrics.model_dump(mode="json")
+
+
+def compare_on_training_units(table: pl.DataFrame) -> dict[str, Any]:
+    """Every conditional distribution, calibrated, on held-out training units."""
+    points = evaluation_points(table, "stack", CANDIDATES)
+    edges = time_edges(1.0, 1.3 * float(points.y.max()))
+    results = {}
+    for base in CONDITIONAL_DISTRIBUTIONS:
+        began = time.perf_counter()
+        raw, fitted = out_of_fold(base, points, edges)
+        d = cross_calibrated(raw, points.y, points.unit, points.prediction, points.fold)
+        results[base] = {
+            **scores(d, points.y, points.prediction, seed=0),
+            "bandwidth": getattr(fitted, "bandwidth", None),
+            "seconds": time.perf_counter() - began,
+        }
+    return results
+
+
+def cross_calibrated(
+    raw: RULDistribution,
+    y: np.ndarray,
+    unit: np.ndarray,
+    prediction: np.ndarray,
+    fold: np.ndarray,
+) -> RULDistribution:
+    """Each fold calibrated on the other folds."""
+    survival = np.ones_like(raw.survival)
+    for k in np.unique(fold):
+        held = fold == k
+        calibration = UnitCalibration.fit(
+            raw[~held], y[~held], unit=unit[~held], prediction=prediction[~held]
+        )
+        survival[held] = calibration.apply(raw[held], prediction[held]).survival
+    return RULDistribution(raw.edges, survival, raw.rate)
+
+
+def reference_distributions(
+    config: RunConfig, data: Dataset, table: pl.DataFrame
+) -> dict[str, RULDistribution]:
+    """The references, fitted and calibrated on training units, at the last row of test units."""
+    preprocessor = Preprocessor(
+        config.features, default_sensors=data.default_sensors, default_conditions=data.n_conditions
+    ).fit(data.train)
+    rows = preprocessor.transform(data.train).rows.astype(np.float64)
+    number = pl.DataFrame(
+        {
+            "unit": np.repeat(np.asarray(data.train.unit_ids), data.train.lengths()),
+            "time": data.train.times(),
+            "row": np.arange(data.train.n_rows, dtype=np.float64),
+        }
+    )
+    points = evaluation_points(table.join(number, on=["unit", "time"], how="left"), "row")
+    x, at = rows[points.prediction.astype(np.int64)], data.test.starts() + data.test.lengths() - 1
+    test_x = preprocessor.transform(data.test).rows.astype(np.float64)[at]
+    test_age = (data.test.times()[at] - data.test.times()[data.test.starts()]).astype(np.float64)
+    edges = time_edges(1.0, 1.3 * float(points.y.max()))
+    results = {}
+    for name, kind in REFERENCES.items():
+        survival, rate = np.ones((len(points), edges.size)), np.ones(len(points))
+        for k in np.unique(points.fold):
+            held, kept = points.fold == k, points.fold != k
+            model = kind().fit(
+                x[kept],
+                points.age[kept],
+                points.y[kept],
+                points.event[kept],
+                points.unit[kept],
+                edges,
+            )
+            part = model.predict(x[held], points.age[held])
+            survival[held], rate[held] = part.survival, part.rate
+        raw = RULDistribution(edges, survival, rate)
+        calibration = UnitCalibration.fit(raw, points.y, unit=points.unit, prediction=raw.median)
+        final = kind().fit(x, points.age, points.y, points.event, points.unit, edges)
+        asked = final.predict(test_x, test_age)
+        results[name] = calibration.apply(asked, asked.median)
+    return results
+
+
+def read_test_set(
+    config: RunConfig,
+    data: Dataset,
+    folds: list[dict[str, np.ndarray]],
+    table: pl.DataFrame,
+    weights: np.ndarray,
+    base: str,
+    log: Path,
+) -> dict[str, Any]:
+    """Distributions of the test units, everything fixed before their labels are read."""
+    last = data.test.starts() + data.test.lengths() - 1
+    frame = pl.DataFrame(
+        {
+            "age": folds[0]["test_age"][last],
+            **{
+                c: np.mean([f[f"test_{c}"][last] for f in folds], axis=0).astype(np.float64)
+                for c in CANDIDATES
+            },
+        }
+    )
+    frame = with_stack(frame, weights)
+    model = fit_distribution(table, "stack", candidates=CANDIDATES, base=base)
+    predicted = {"model": model.predict(frame), **reference_distributions(config, data, table)}
+
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with log.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps({"dataset": data.name, "base": base, "read": stamp}) + "\n")
+    y = data.test.units["rul_at_end"].to_numpy().astype(np.float64)
+
+    own = frame["stack"].to_numpy()
+    result: dict[str, Any] = {
+        "calibration": model.calibration.statement(COVERAGE),
+        "zones": [[z.high, z.units] for z in model.calibration.zones[:-1]],
+        "scores": {
+            name: scores(d, y, own if name == "model" else d.median, seed=0)
+            for name, d in predicted.items()
+        },
+        "differences": {},
+    }
+    lower, upper = predicted["model"].interval(COVERAGE)
+    near, far = own <= 30.0, (own >= 80.0) & (own <= 125.0)
+    result["width_near_failure"] = float((upper - lower)[near].mean())
+    result["width_at_80_to_125"] = float((upper - lower)[far].mean())
+    for name, d in predicted.items():
+        if name != "model":
+            crps = score_difference(predicted["model"].crps(y), d.crps(y), seed=0)
+            interval = score_difference(
+                winkler_score(lower, upper, y, COVERAGE),
+                winkler_score(*d.interval(COVERAGE), y, COVERAGE),
+                metric="interval score 90 %",
+                seed=0,
+            )
+            result["differences"][name] = [
+                crps.model_dump(mode="json"),
+                interval.model_dump(mode="json"),
+            ]
+    return result
+
+
+def main() -> None:
+    """Compare, then read the test sets, writing after each data set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/uncertainty.json"))
+    parser.add_argument("--datasets", nargs="+", default=["FD001", "FD002", "FD003", "FD004"])
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--data-root", default=None)
+    parser.add_argument("--no-test", action="store_true", help="compare on training units only")
+    args = parser.parse_args()
+    results: dict[str, Any] = {}
+    if args.out.exists():
+        results = json.loads(args.out.read_text(encoding="utf-8"))
+    for name in args.datasets:
+        config = RunConfig.load(preset=args.preset, overrides={"dataset": name})
+        data = load_data(config, args.data_root)
+        folds = fold_arrays(args.store, name, seed=0)
+        table = held_out_table(folds)
+        weights = stack_weights(table, config.labels.cap or 125.0)
+        table = with_stack(table, weights)
+        entry = results.setdefault(name, {})
+        entry["stack"] = dict(zip(CANDIDATES, weights.tolist(), strict=True))
+        entry["training"] = compare_on_training_units(table)
+        base = min(entry["training"], key=lambda b: entry["training"][b]["crps"])
+        entry["chosen"] = base
+        print(name, entry["stack"], {b: round(v["crps"], 2) for b, v in entry["training"].items()})
+        if not args.no_test:
+            log = args.out.with_suffix(".readings.jsonl")
+            entry["test"] = read_test_set(config, data, folds, table, weights, base, log)
+            print(summary(name, entry["test"]), flush=True)
+        args.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+
+def summary(name: str, test: dict[str, Any]) -> str:
+    """One line per distribution."""
+    lines = []
+    for which, metrics in test["scores"].items():
+        nine = [i for i in metrics["intervals"] if i["nominal"] == COVERAGE]
+        zones = ", ".join(f"{i['group']} {i['coverage']:.3f} (n {i['n']})" for i in nine[1:])
+        lines.append(
+            f"{name} {which}: CRPS {metrics['crps']:.2f}, coverage {nine[0]['coverage']:.3f}, "
+            f"width {nine[0]['mean_width']:.1f}, interval score {nine[0]['interval_score']:.1f}; "
+            f"{zones}"
+        )
+    for which, parts in test["differences"].items():
+        for part in parts:
+            interval = part["interval"]
+            lines.append(
+                f"{name} model − {which}, {part['metric']}: {part['value']:.2f} "
+                f"[{interval['low']:.2f}, {interval['high']:.2f}]"
+            )
+    near, far = test["width_near_failure"], test["width_at_80_to_125"]
+    lines.append(f"{name} width at ≤ 30: {near:.1f}, at 80–125: {far:.1f}, ratio {near / far:.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
