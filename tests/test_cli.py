@@ -250,23 +250,24 @@ def test_an_output_that_is_a_file(tiny: Path, tmp_path: Path) -> None:
 def test_a_grid_compares_methods_and_keeps_what_is_done(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "grid"
     options = ["--preset", "fast", "--config", tiny, "--seed", 1, "--seed", 2, "--out", out]
-    methods = ["--method", "amnl", "--method", "grace"]
+    methods = ["--method", "amnl", "--method", "uncertainty"]
     first = grace("grid", *options, *methods, "--parallel-runs", 2)
     assert first.exit_code == 0, first.output
     assert "4/4" in first.output
     assert "minus that of amnl" in first.output
     table = pl.read_csv(out / "runs.csv")
     assert table.height == 4
-    mean = table.filter(pl.col("method") == "grace")["rmse_capped"].mean()
+    mean = table.filter(pl.col("method") == "uncertainty")["rmse_capped"].mean()
     assert f"{mean:.2f} ±" in first.output
-    assert (out / "sim-grace-fast-seed2" / "artifact.json").exists()
+    (folder,) = out.glob("sim-uncertainty-fast-seed2-*")
+    suffix = folder.name.removeprefix("sim-uncertainty-fast-seed2")
 
     # The first method is the reference however it is spelt.
-    shouted = grace("grid", *options, "--method", "AMNL", "--method", "grace")
+    shouted = grace("grid", *options, "--method", "AMNL", "--method", "uncertainty")
     assert "minus that of amnl" in shouted.output
 
     # One more method: the others are not trained again; an unusable folder is told at the end.
-    (out / "sim-dwa-fast-seed1" / "telemetry.jsonl").mkdir(parents=True)
+    (out / f"sim-dwa-fast-seed1{suffix}" / "telemetry.jsonl").mkdir(parents=True)
     again = grace("grid", *options, *methods, "--method", "dwa")
     assert again.exit_code == 1
     assert again.output.count("already finished") == 4
@@ -282,7 +283,8 @@ def test_a_grid_takes_method_and_seed_of_the_configuration(tiny: Path, tmp_path:
     file.write_text(tiny.read_text() + "method: {name: gaba}\nseed: 7\n", encoding="utf-8")
     done = grace("grid", "--preset", "fast", "--config", file, "--out", out)
     assert done.exit_code == 0, done.output
-    assert [p.name for p in out.iterdir() if p.is_dir()] == ["sim-gaba-fast-seed7"]
+    names = sorted(p.name.rpartition("-")[0] for p in out.iterdir() if p.is_dir())
+    assert names == ["sim-gaba-fast-seed7", "sim-mse+fixed_0.0477-fast-seed7"]
 
 
 def test_a_grid_in_a_file_s_place_says_so(tiny: Path, tmp_path: Path) -> None:

@@ -34,14 +34,38 @@ def test_five_seeds_cannot_satisfy_wilcoxon():
     (test,) = paired_tests({"good": [1, 2, 3, 4, 5], "bad": [11, 13, 15, 17, 19]})
     assert test.p_wilcoxon == pytest.approx(0.0625)
     assert test.p_t < 0.01
+    assert "cannot be below 0.0625" in test.note
+    (six,) = paired_tests({"good": range(6), "bad": [9, 11, 13, 15, 17, 30]})
+    assert six.p_wilcoxon == pytest.approx(2**-5)
+    assert six.note == ""
 
 
 @pytest.mark.filterwarnings("error")
-def test_constant_differences():
-    same, shifted = paired_tests({"a": [1, 2, 3], "b": [1, 2, 3], "c": [0, 1, 2]}, reference="a")
-    assert (same.d_z, same.p_t, same.p_wilcoxon) == (0.0, 1.0, 1.0)
-    assert (shifted.d_z, shifted.p_t) == (-math.inf, 0.0)
-    assert type(shifted).model_validate_json(shifted.model_dump_json()) == shifted
+def test_equal_differences_are_undefined():
+    base = [10.1, 10.2, 9.9, 10.4, 10.3, 9.7]
+    scores = {"a": base, "b": base, "c": [x + 0.1 for x in base]}  # equal up to rounding
+    for test in paired_tests(scores, reference="a"):
+        assert (test.d_z, test.p_t, test.p_t_holm) == (None, None, None)
+        assert (test.p_wilcoxon, test.p_wilcoxon_holm, test.std_difference) == (None, None, 0.0)
+        assert "undefined" in test.note
+        assert type(test).model_validate_json(test.model_dump_json()) == test
+
+
+def test_below_five_seeds_no_test_is_made():
+    (test,) = paired_tests({"a": [1, 2, 3, 4], "b": [2, 4, 4, 7]})
+    assert (test.p_t, test.p_t_holm, test.p_wilcoxon, test.p_wilcoxon_holm) == (None,) * 4
+    assert "no test is made: 4 seeds" in test.note
+    assert test.mean_difference == pytest.approx(-1.75)
+    assert test.d_z == pytest.approx(-1.75 / np.std([-1, -2, -1, -3], ddof=1))
+
+
+def test_holm_counts_the_tests_that_were_made():
+    rng = np.random.default_rng(2)
+    base = rng.normal(10, 1, 6)
+    scores = {"r": base, "same": base, "x": base + rng.normal(1, 1, 6)}
+    same, x = paired_tests(scores, reference="r")
+    assert same.p_t is None
+    assert x.p_t_holm == x.p_t  # the only one
 
 
 @pytest.mark.parametrize(
@@ -95,6 +119,29 @@ def test_friedman_by_hand_and_groups():
     assert result.statistic == pytest.approx(10.0)
     assert result.critical_difference == pytest.approx(2.343 * math.sqrt(12 / 30), abs=1e-3)
     assert result.groups == (("first", "middle"), ("middle", "last"))
+    p = np.array(result.p_values)
+    assert np.allclose(p, p.T)
+    # Nemenyi's p crosses alpha where the difference of ranks crosses the critical difference
+    ranks = np.array(result.mean_ranks)
+    beyond = np.abs(ranks[:, None] - ranks[None]) > result.critical_difference
+    assert ((p < 0.05) == beyond).all()
+
+
+def test_paired_interval_covers_and_takes_seeds_of_a_unit_together():
+    rng = np.random.default_rng(3)
+    true = rng.uniform(0, 125, 60)
+    hard = rng.normal(0, 10, 60)
+    unit = np.tile(np.arange(60), 5)
+    a = np.concatenate([true + hard + rng.normal(0, 1, 60) for _ in range(5)])
+    b = np.concatenate([true + 1.05 * hard + rng.normal(0, 1, 60) for _ in range(5)])
+    truth = np.tile(true, 5)
+    together = paired_bootstrap("nasa_mean", truth, a, b, unit=unit, seed=0)
+    apart = paired_bootstrap("nasa_mean", truth, a, b, seed=0)
+    assert together.value == pytest.approx(apart.value)
+    wide, narrow = (d.interval.high - d.interval.low for d in (together, apart))
+    assert wide > 1.15 * narrow
+    total = paired_bootstrap("nasa_sum", truth, a, b, unit=unit, seed=0)
+    assert total.interval.low == pytest.approx(300 * together.interval.low)
 
 
 @pytest.mark.filterwarnings("error")

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from grace.evaluation import (
     Evaluation,
+    HeldOutRows,
     Protocol,
     evaluate,
     health_accuracy,
@@ -105,15 +106,15 @@ def test_same_seed_same_result(arrays, result):
     assert evaluate(PROTOCOL, **arrays, n_resamples=200) == result
 
 
-def test_engines_without_truth_are_left_out_and_counted(arrays):
+def test_units_without_truth_are_left_out_and_counted(arrays):
     rul = np.where(arrays["unit"] == 4, np.nan, arrays["rul"])
     result = evaluate(PROTOCOL, **{**arrays, "rul": rul}, n_resamples=0)
     assert (result.n_units_unknown, result.model.last_cycle.raw.n) == (1, 19)
-    with pytest.raises(ValueError, match="nothing to judge"):
+    with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluate(PROTOCOL, **{**arrays, "rul": np.full(rul.size, np.nan)})
 
 
-def test_one_engine_has_no_interval():
+def test_one_unit_has_no_interval():
     one = evaluate(Protocol(dataset="x"), unit=[1, 1], time=[1, 2], rul=[1, 0], predicted=[1, 0])
     assert one.protocol.n_test == 1
     assert one.model.last_cycle.capped.intervals == {}
@@ -132,10 +133,54 @@ def test_flags_come_with_the_result(arrays):
     assert "below_label_floor" in {f.code for f in unbounded.flags}
 
 
-def test_zones_end_at_the_cap(arrays):
-    short = PROTOCOL.model_copy(update={"label_cap": 60.0, "health_thresholds": (40.0, 10.0)})
-    result = evaluate(short, **arrays, n_resamples=0)
-    assert [z.lower for z in result.zones] == [0, 20, 50, 60]
+def in_other_units(arrays, factor):
+    """The same fleet and predictions with time counted in another unit."""
+    scaled = {k: np.asarray(arrays[k]) * factor for k in ("time", "rul", "predicted")}
+    baselines = {k: v * factor for k, v in arrays["baselines"].items()}
+    return {**arrays, **scaled, "baselines": baselines}
+
+
+@pytest.mark.parametrize("factor", [0.01, 24.0, 86400.0])
+@pytest.mark.parametrize("optimistic", [False, True])
+def test_remarks_and_zones_do_not_depend_on_the_unit_of_time(arrays, factor, optimistic):
+    """Also where predictions exceed the cap a little, and where the true RUL is far above it."""
+    rul = arrays["rul"] * 1.3
+    near = np.minimum(rul, 125.0) + np.where(rul > 125.0, 3.0, 0.0)
+    base = {**arrays, "rul": rul, "predicted": near if optimistic else arrays["predicted"]}
+    other = PROTOCOL.model_copy(
+        update={
+            "label_cap": 125.0 * factor,
+            "health_thresholds": (80.0 * factor, 30.0 * factor),
+            "time_unit": "other",
+        }
+    )
+    one = evaluate(PROTOCOL, **base, n_resamples=0)
+    two = evaluate(other, **in_other_units(base, factor), n_resamples=0)
+    assert [f.code for f in one.flags] == [f.code for f in two.flags]
+    assert [z.n for z in one.zones] == [z.n for z in two.zones]
+    for a, b in zip(one.zones, two.zones, strict=True):
+        assert b.lower == pytest.approx(factor * a.lower)
+        assert (a.rmse is None) == (b.rmse is None)
+        assert a.rmse is None or b.rmse == pytest.approx(factor * a.rmse)
+    assert two.rmse == pytest.approx(factor * one.rmse)
+    assert two.model.health_last_cycle == one.model.health_last_cycle
+
+
+def test_prognostics_are_of_units_observed_to_their_failure(arrays, result, train):
+    assert result.prognostics.n_to_failure == 0  # the test units are truncated
+    assert result.prognostics.metrics["horizon"].n == 0
+    pred = np.minimum(train.rul, 125.0)
+    rows = HeldOutRows(
+        train.unit, train.age, train.rul, pred, {"constant": np.full(pred.size, 80.0)}, "training"
+    )
+    found = evaluate(PROTOCOL, **arrays, held_out=rows, n_resamples=0)
+    assert found.prognostics.n_to_failure == 30
+    assert found.prognostics.units == "training"
+    assert found.prognostics.metrics["horizon"].median == 125.0
+    trivial = found.baseline_prognostics["constant"]
+    assert trivial.metrics["horizon"].mean == 0.0
+    assert trivial.metrics["alpha_lambda_0.5"].mean == 0.0
+    assert Evaluation.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.parametrize(
@@ -158,7 +203,7 @@ def test_bad_arrays_are_refused(arrays, change, message):
         evaluate(PROTOCOL, **changed, n_resamples=0)
 
 
-def test_protocol_must_name_the_right_number_of_engines(arrays):
+def test_protocol_must_name_the_right_number_of_units(arrays):
     with pytest.raises(ValueError, match="n_test"):
         evaluate(PROTOCOL.model_copy(update={"n_test": 7}), **arrays)
 
@@ -168,7 +213,7 @@ def test_protocol_in_words():
     text = PROTOCOL.sentence()
     for part in (
         "sim",
-        "20 engines",
+        "20 units",
         "(17% of it)",
         "read once",
         "capped at 125 cycles",

@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grace.evaluation import (
     alpha_lambda_accuracy,
@@ -113,17 +115,17 @@ def fleet():
     return unit, time, rul
 
 
-def test_fleet_keeps_order_and_counts_what_it_cannot_judge():
+def test_fleet_keeps_order_and_counts_what_it_cannot_evaluate():
     unit, time, rul = fleet()
     pred = np.nan_to_num(np.minimum(rul, 60.0), nan=5.0)
     table = prognostics_by_unit(unit, time, rul, pred, cap=60.0)
     assert table["unit"].tolist() == ["b", "c", "a", "d"]
     np.testing.assert_array_equal(table["to_failure"], [1, np.nan, 0, 0])
-    np.testing.assert_array_equal(table["horizon"], [60, np.nan, 60, np.nan])
+    np.testing.assert_array_equal(table["horizon"], [60, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(table["relative_accuracy_0.75"], [1, np.nan, np.nan, np.nan])
     summary = prognostics_summary(unit, time, rul, pred, cap=60.0)
     assert (summary.n_units, summary.n_to_failure) == (3, 1)
-    assert summary.metrics["horizon"].n == 2
+    assert summary.metrics["horizon"].n == 1
     assert summary.metrics["alpha_lambda_0.5"].mean == 1.0
     assert type(summary).model_validate_json(summary.model_dump_json()) == summary
 
@@ -134,10 +136,42 @@ def test_band_of_the_fleet_is_a_share_of_the_whole_life():
     assert table["horizon"][0] == 60.0
 
 
-def test_nothing_to_judge_gives_none():
+def test_nothing_to_evaluate_gives_none():
     unit, time, rul = (a[101:110] for a in fleet())
     summary = prognostics_summary(unit, time, rul, np.ones(9))
     assert summary.n_units == 0
     assert summary.metrics["cra"].mean is None
     with pytest.raises(ValueError, match="one entry per row"):
         prognostics_summary(unit[1:], time, rul, np.ones(9))
+
+
+@given(st.floats(0.0, 200.0), st.floats(0.01, 0.3), st.floats(0.01, 0.49), st.floats(0.0, 0.9))
+def test_a_constant_prediction_does_not_score(constant, alpha, horizon_alpha, lam):
+    table = prognostics_by_unit(
+        np.zeros(T.size), T, R, np.full(T.size, constant), cap=80.0, alpha=alpha,
+        horizon_alpha=horizon_alpha, lambdas=[lam],
+    )  # fmt: skip
+    assert table["horizon"][0] == 0.0
+    assert table[f"alpha_lambda_{lam:g}"][0] == 0.0
+
+
+def test_a_good_prediction_scores_and_the_second_moment_counts():
+    same = np.zeros(T.size)
+    good = prognostics_by_unit(same, T, R, R * 1.05 + 0.1)
+    assert good["horizon"][0] == 100.0
+    assert good["alpha_lambda_0.5"][0] == 1.0
+    left = np.where(R < 30, R + 20, R)  # outside the cone at λ = 0.75
+    assert prognostics_by_unit(same, T, R, left)["alpha_lambda_0.5"][0] == 0.0
+    assert prognostics_by_unit(same, T, R, left)["alpha_lambda_0.25"][0] == 1.0
+
+
+def test_a_truncated_unit_gets_no_figure_however_good():
+    cut = T[:60]
+    table = prognostics_by_unit(np.zeros(60), cut, R[:60], R[:60])
+    assert table["to_failure"][0] == 0.0
+    assert all(np.isnan(v[0]) for k, v in table.items() if k not in ("unit", "to_failure"))
+
+
+def test_a_cone_that_a_constant_can_stay_in_is_refused():
+    with pytest.raises(ValueError, match="1/3"):
+        prognostics_by_unit(np.zeros(T.size), T, R, R, alpha=0.34)

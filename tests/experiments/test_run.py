@@ -11,13 +11,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from grace.data import DataError, Dataset, Fleet
+from grace.data.issues import Source
 from grace.data.preprocessing import Preprocessor
+from grace.data.readers import load_dataset
+from grace.evaluation import BASELINES, ConstantBaseline, prognostics_summary
 from grace.experiments.run import RunListener, evaluate_run, read_metrics, run, run_name
 from grace.experiments.run_dir import lock_run_dir
+from grace.experiments.selection_rows import truncated_windows
+from grace.experiments.training_data import build_training_data
 from grace.prediction import Artifact, ArtifactError, Predictor
 from grace.prediction.artifact import write_artifact_json
+from grace.prediction.export import metadata
+from grace.report import write_report
 from grace.training.checkpoint import CheckpointError
 from grace.training.config import RunConfig
 from grace.training.jsonl_logger import read_jsonl
@@ -161,10 +169,32 @@ def test_test_selection_takes_the_epoch_that_is_best_on_the_test_set(on_test: An
 
 
 def test_names_of_runs(tiny: Tiny) -> None:
-    assert run_name(tiny()) == "sim-grace-paper-seed3"
-    assert run_name(tiny(select_on="test")).endswith("-test-selected")
+    fast = RunConfig.load(preset="fast", overrides={"seed": 3})
+    assert run_name(fast) == "sim-grace-fast-seed3"
+    assert run_name(tiny(select_on="test")).startswith("sim-grace-paper-seed3-test-selected-")
     values = tiny().model_dump() | {"method": {"name": "mse+fixed:0.0477"}}
     assert not set(run_name(RunConfig.model_validate(values))) & set("/:\\ ")
+
+
+def test_another_configuration_has_another_name(tiny: Tiny) -> None:
+    configs = [
+        RunConfig(),
+        RunConfig.load(),
+        RunConfig(preset="fast"),
+        RunConfig(preset="of my own"),
+        tiny(),
+        tiny(training={"lr": 2e-3}),
+        tiny(dataset_options={"n_train": 8}),
+        tiny(method={"outer_options": {"beta": 0.9}}),
+        tiny(select_on="test"),
+        tiny(validation_rows="truncated"),
+        tiny(validation_fraction=0.4),
+        tiny(seed=4),
+        tiny(method={"name": "gaba"}),
+    ]
+    assert len({run_name(c) for c in configs}) == len(configs)
+    # what changes no result changes no name
+    assert run_name(tiny(training={"log_every": 7})) == run_name(tiny())
 
 
 class Watched(Fleet):
@@ -212,14 +242,14 @@ def test_another_test_set_leaves_the_trained_network_alone(
     assert result.evaluation.rmse != done.evaluation.rmse
 
 
-def test_trivial_baselines_stand_beside(tiny: Tiny, data: Dataset, tmp_path: Path) -> None:
+def test_trivial_baselines_are_reported(tiny: Tiny, data: Dataset, tmp_path: Path) -> None:
     result = run(tiny(evaluate_baselines=True, training={"epochs": 1}), tmp_path, dataset=data)
     assert {"constant", "age_only"} <= set(result.evaluation.baselines)
     stored = pl.read_parquet(tmp_path / "predictions.parquet")
     assert {f"baseline_{n}" for n in result.evaluation.baselines} <= set(stored.columns)
 
 
-def test_judging_again_gives_the_same(done: Any) -> None:
+def test_evaluating_again_gives_the_same(done: Any) -> None:
     fresh, differing = evaluate_run(done.folder)
     assert differing == []
     assert fresh.rmse == pytest.approx(done.evaluation.rmse, rel=1e-6)
@@ -240,18 +270,178 @@ def test_any_figure_that_was_changed_is_named(done: Any, tmp_path: Path) -> None
 def test_test_labels_do_not_steer_a_test_selected_training(
     tiny: Tiny, data: Dataset, tmp_path: Path
 ) -> None:
-    """The checkpoint the held-out units choose is the same whatever the test labels are."""
-    training = {"epochs": 6, "early_stopping_patience": 2, "plateau_patience": 0}
+    """Schedule, early stopping and every weight are the same whatever the test labels are.
+
+    With patience 0 and 2 both react within these epochs, and the two label sets lead a training
+    that follows the test set to different epochs (checked below).
+    """
+    training = {
+        "epochs": 12, "early_stopping_patience": 3, "plateau_patience": 0, "warmup_epochs": 0,
+        "lr": 0.03,
+    }  # fmt: skip
     fates = data.test.units.with_columns(rul_at_end=pl.lit(3.0))
     other = replace(data, test=replace(data.test, units=fates))
     config = tiny(select_on="test", training=training)
     a = run(config, tmp_path / "a", dataset=data)
     b = run(config, tmp_path / "b", dataset=other)
-    trained = [json.loads((tmp_path / x / "artifact.json").read_text())["provenance"] for x in "ab"]
-    assert trained[0]["epochs_trained"] == trained[1]["epochs_trained"]
-    rmse = [t["selection_rmse"]["validation"] for t in trained]
-    assert rmse[0] == rmse[1]
+    histories = [read_jsonl(tmp_path / x / "history.jsonl") for x in "ab"]
+    kept = [
+        [(r["lr"], r["loss"], r["grad_norm"], r["rmse"]["validation"]) for r in history]
+        for history in histories
+    ]
+    assert kept[0] == kept[1]
     assert a.evaluation.rmse != b.evaluation.rmse
+    # Both decisions would have fallen otherwise on the test set, or this test could not fail.
+    by_test, by_validation = (
+        [[r["rmse"][m] for r in history] for history in histories] for m in ("test", "validation")
+    )
+    improved = [[v < min(c[:i], default=np.inf) for i, v in enumerate(c)] for c in by_test]
+    expected = [
+        v < min(by_validation[0][:i], default=np.inf) for i, v in enumerate(by_validation[0])
+    ]
+    assert expected not in improved
+    assert len({r["lr"] for r in histories[0]}) > 1  # the schedule did react
+
+
+def test_baselines_learn_from_the_training_units_alone(
+    tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    result = run(tiny(evaluate_baselines=True, training={"epochs": 1}), tmp_path, dataset=data)
+    units = Artifact.load(tmp_path).provenance["units"]
+    train = data.train.select(units["train"])
+    mean, wrong = (np.minimum(f.rul(), 60.0).mean() for f in (train, data.train))
+    assert abs(mean - wrong) > 0.1
+    for name in ("predictions.parquet", "validation_predictions.parquet"):
+        constant = pl.read_parquet(tmp_path / name)["baseline_constant"].to_numpy()
+        np.testing.assert_allclose(constant, mean)
+    assert set(result.evaluation.baseline_prognostics) == set(result.evaluation.baselines)
+
+
+def test_a_new_baseline_is_used_by_runs(
+    tiny: Tiny, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Oldest(ConstantBaseline):
+        name = "largest_label"
+
+        def _predict(self, rows: Any, starts: Any, lengths: Any, age: Any) -> Any:
+            return np.full(len(rows), self.max_)
+
+    monkeypatch.setitem(BASELINES, "largest_label", Oldest)
+    result = run(tiny(evaluate_baselines=True, training={"epochs": 1}), tmp_path, dataset=data)
+    assert list(BASELINES) == [n for n in result.evaluation.baselines if "all_inputs" not in n]
+    assert (pl.read_parquet(tmp_path / "predictions.parquet")["baseline_largest_label"] == 60).all()
+    assert evaluate_run(tmp_path)[1] == []
+
+
+def test_prognostics_are_over_validation_units_against_the_uncapped_rul(
+    tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    result = run(tiny(evaluate_baselines=True), tmp_path, dataset=data)
+    held = pl.read_parquet(tmp_path / "validation_predictions.parquet")
+    units = Artifact.load(tmp_path).provenance["units"]["validation"]
+    assert held["unit"].unique(maintain_order=True).to_list() == units
+    fleet = data.train.select(units)
+    np.testing.assert_array_equal(held["rul_true"], fleet.rul())
+    assert held["rul_true"].max() > 60.0  # capped truth would have other rows
+    found = result.evaluation.prognostics
+    assert (found.n_to_failure, found.cap) == (2, 60.0)
+    arrays = (held[c].to_numpy() for c in ("unit", "time", "rul_true", "rul"))
+    by_hand = prognostics_summary(*arrays, cap=60.0, units=found.units)
+    assert by_hand == found
+    capped = (held[c].to_numpy() for c in ("unit", "time", "rul_true_capped", "rul"))
+    assert prognostics_summary(*capped, cap=60.0, units=found.units) != found
+    for name in ("constant",):
+        trivial = result.evaluation.baseline_prognostics[name].metrics
+        assert trivial["horizon"].mean == 0.0
+        assert trivial["alpha_lambda_0.5"].mean == 0.0
+
+
+def test_the_first_prediction_is_the_mean_training_label(tiny: Tiny, data: Dataset) -> None:
+    """A ReLU output that starts below zero has no gradient."""
+    made = build_training_data(tiny(), data)
+    bias = made.model.rul_head.state_dict()
+    last = [v for k, v in bias.items() if k.endswith("bias")][-1]
+    assert last.item() == pytest.approx(made.train.rul.mean().item())
+    with torch.no_grad():
+        rul, _ = made.model.eval()(made.train.gather(torch.arange(8)))
+    assert (rul > 0.5 * made.train.rul.mean()).all()
+
+
+def test_selection_on_truncated_validation_units(tiny: Tiny, data: Dataset, tmp_path: Path) -> None:
+    every, cut = (
+        build_training_data(tiny(validation_rows=rows), data) for rows in ("all", "truncated")
+    )
+    windows = cut.monitors["validation"]
+    assert torch.bincount(windows.unit).tolist() == [10, 10]
+    assert torch.equal(cut.train.ends, every.train.ends)
+    fleet = data.train.select(every.split.validation)
+    rul = fleet.rul()[windows.ends.numpy()].reshape(2, 10)
+    assert (np.diff(rul, axis=1) > 0).all()  # spread over the range, no point twice
+    assert rul.max() <= 1.25 * 60.0 + 1.0
+    learned = np.minimum(rul, 60.0) * 125.0 / 60.0
+    np.testing.assert_allclose(windows.rul.numpy().reshape(2, 10), learned, rtol=1e-6)
+    result = run(tiny(validation_rows="truncated"), tmp_path, dataset=data)
+    assert "truncated at several points" in result.evaluation.protocol.sentence()
+    with pytest.raises(ValueError, match="one per window"):
+        truncated_windows(every.monitors["validation"], fleet.rul()[1:], cap=60.0)
+
+
+def test_data_that_was_passed_is_recorded_as_such(
+    tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    source = Source("frame", "pumps")
+    mine = replace(
+        data,
+        name="pumps",
+        train=replace(data.train, source=source),
+        test=replace(data.test, source=source),
+    )
+    run(tiny(training={"epochs": 1}), tmp_path, dataset=mine)
+    artifact = Artifact.load(tmp_path)
+    assert artifact.provenance["source"]["train"]["kind"] == "frame"
+    assert artifact.provenance["source"]["test"]["name"] == "pumps"
+    assert metadata(artifact)["dataset"] == "pumps"
+    with pytest.raises(ArtifactError, match=r"passed to it \(frame 'pumps'\)"):
+        evaluate_run(tmp_path)
+    assert evaluate_run(tmp_path, dataset=mine)[1] == []
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "grace train --config" not in page
+    assert "dataset=data" in page
+
+
+def test_a_named_dataset_passed_to_a_run_is_found_again(
+    tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    other = load_dataset("sim", seed=5, n_train=6, n_test=3, n_conditions=1)
+    run(tiny(training={"epochs": 1}), tmp_path, dataset=other)
+    with pytest.raises(ArtifactError, match="other data"):  # the options are the configuration's
+        evaluate_run(tmp_path)
+    assert evaluate_run(tmp_path, dataset=other)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("evaluation"), "evaluation"),
+        (lambda c: c.update(version=1), "version 1 is not"),
+        (lambda c: c["evaluation"]["model"].pop("last_cycle"), "evaluation.model.last_cycle"),
+        (lambda c: c.update(surplus=1), "surplus"),
+    ],
+)
+def test_metrics_of_another_form_are_refused(
+    done: Any, tmp_path: Path, change: Callable[[Any], Any], message: str
+) -> None:
+    content = json.loads((done.folder / "metrics.json").read_text())
+    assert (content["format"], content["version"]) == ("grace.metrics", 2)
+    change(content)
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match=message) as caught:
+        read_metrics(tmp_path)
+    assert "metrics.json" in str(caught.value)
+    assert "Remedy" in str(caught.value)
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        read_metrics(tmp_path)
 
 
 def test_a_fleet_of_ones_own_goes_under_its_own_name(
@@ -267,13 +457,13 @@ def test_a_fleet_of_ones_own_goes_under_its_own_name(
     result = run(tiny(), tmp_path, dataset=mine)
     sentence = result.evaluation.protocol.sentence()
     assert sentence.startswith("pumps: ")
-    assert f"{mine.test.n_units - 1} engines evaluated" in sentence
+    assert f"{mine.test.n_units - 1} units evaluated" in sentence
     nobody = replace(mine, test=replace(mine.test, units=unknown.with_columns(rul_at_end=None)))
     with pytest.raises(DataError, match="no test unit has a known RUL"):
         run(tiny(), tmp_path / "other", dataset=nobody)
 
 
-def test_judging_on_other_data_is_refused(done: Any, tmp_path: Path) -> None:
+def test_evaluating_on_other_data_is_refused(done: Any, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(done.folder, tmp_path / "copy")

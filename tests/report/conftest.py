@@ -13,8 +13,10 @@ import torch
 
 from grace.data.preprocessing import Preprocessor
 from grace.data.readers import load_dataset
-from grace.evaluation import Evaluation, Protocol, evaluate
-from grace.files import sha256_file, write_json
+from grace.evaluation import Evaluation, HeldOutRows, Protocol, evaluate
+from grace.experiments.metrics_file import write_metrics
+from grace.experiments.run_dir import EVALUATION_FILES
+from grace.files import sha256_file
 from grace.prediction.artifact import Artifact, read_artifact_json, write_artifact_json
 from grace.training import RunConfig
 from grace.training.jsonl_logger import JSONLLogger
@@ -27,13 +29,15 @@ CAP = 125.0
 MakeRun = Callable[..., Path]
 
 
-def make_predictions(*, unknown: int = 0, health: bool = True) -> pl.DataFrame:
+def make_predictions(
+    *, unknown: int = 0, health: bool = True, to_failure: bool = False
+) -> pl.DataFrame:
     """20 units, each seen for 60 to 120 rows; ``unknown`` of them without a known failure."""
     rng = np.random.default_rng(5)
     parts = []
     for k, unit in enumerate(UNITS):
         n = int(rng.integers(60, 120))
-        left = float(3 + 9 * k)
+        left = 0.0 if to_failure else float(3 + 9 * k)
         true = left + np.arange(n - 1, -1, -1.0)
         capped = np.minimum(true, CAP)
         rul = np.clip(capped + rng.normal(0, 8, n), 0, CAP)
@@ -58,6 +62,7 @@ def make_predictions(*, unknown: int = 0, health: bool = True) -> pl.DataFrame:
 def judge(frame: pl.DataFrame, select_on: str, *, baselines: bool = True) -> Evaluation:
     classes = [c for c in frame.columns if c.startswith("p_health_")]
     beside = [c for c in frame.columns if c.startswith("baseline_")] if baselines else []
+    followed = make_predictions(to_failure=True)
     return evaluate(
         Protocol(dataset="FD<i>1", select_on=select_on, n_train=85, n_validation=15, seeds=(7,)),  # type: ignore[arg-type]
         unit=frame["unit"].to_numpy(),
@@ -66,6 +71,14 @@ def judge(frame: pl.DataFrame, select_on: str, *, baselines: bool = True) -> Eva
         predicted=frame["rul"].to_numpy(),
         health_probabilities=frame.select(classes).to_numpy() if classes else None,
         baselines={c.removeprefix("baseline_"): frame[c].to_numpy() for c in beside},
+        held_out=HeldOutRows(
+            followed["unit"].to_numpy(),
+            followed["time"].to_numpy(),
+            followed["rul_true"].to_numpy(),
+            followed["rul"].to_numpy(),
+            {c.removeprefix("baseline_"): followed[c].to_numpy() for c in beside},
+            "validation units",
+        ),
         n_resamples=40,
     )
 
@@ -89,7 +102,7 @@ def write_logs(folder: Path, select_on: str) -> None:
             "floor_share": torch.tensor(0.25), "task_grad_norms": torch.tensor([500.0, 1.0]),
             "norm_ratio": 500 * one, "cosine": -0.1 * one,
         }  # fmt: skip
-        journal.step(step, StepLog(one, one, one, one, pair, diagnostics))
+        journal.step(step, StepLog(one, torch.ones(2), one, pair, diagnostics))
 
 
 @pytest.fixture(scope="session")
@@ -142,20 +155,16 @@ def make_run(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         (folder / "artifact.json").write_bytes((saved / "artifact.json").read_bytes())
         frame = make_predictions(unknown=unknown, health=health)
         frame.write_parquet(folder / "predictions.parquet")
+        held_out = make_predictions(health=health, to_failure=True)
+        held_out.write_parquet(folder / "validation_predictions.parquet")
         evaluation = judge(frame, select_on, baselines=baselines)
         honest = None
         if select_on == "test":
             worse = frame.with_columns(rul=pl.col("rul") * 0.9)
             honest = judge(worse, "validation", baselines=baselines).with_optimism_gap(evaluation)
-        write_json(
-            folder / "metrics.json",
-            {
-                "evaluation": evaluation.model_dump(mode="json"),
-                "validation_selected": None if honest is None else honest.model_dump(mode="json"),
-            },
-        )
+        write_metrics(folder, evaluation, honest)
         content = read_artifact_json(folder)
-        for name in ("metrics.json", "predictions.parquet"):
+        for name in EVALUATION_FILES:
             content["files"][name] = sha256_file(folder / name)
         write_artifact_json(folder, content)
         if logs:

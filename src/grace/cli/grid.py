@@ -35,7 +35,7 @@ def grid(
         typer.Option(
             help="May be repeated: a name of `grace methods`, fixed:<w>, <inner>+<outer>. The "
             "others are compared with the first.",
-            show_default="that of --config, else baseline, grace",
+            show_default="that of --config, else baseline, amnl, gaba, grace",
         ),
     ] = None,
     seed: Annotated[
@@ -78,13 +78,13 @@ def grid(
         base = load_config(
             preset, config, set_, select_on=select_on, training=training_options(epochs, device)
         )
-        from grace.experiments import SEEDS, grid_configs, runs_table, write_runs
+        from grace.experiments import DEFAULT_METHODS, SEEDS, grid_configs, runs_table, write_runs
         from grace.experiments import grid as run_grid
         from grace.report.grid import render_grid
         from grace.report.progress import GridProgress
 
         given = base.model_fields_set  # by --config or --set
-        methods = [base.method.name] if "method" in given else ["baseline", "grace"]
+        methods = [base.method.name] if "method" in given else DEFAULT_METHODS
         configs = grid_configs(
             base,
             datasets=dataset or [base.dataset],

@@ -1,7 +1,4 @@
-"""How good is a prediction, really? Metrics, protocol, trivial baselines and statistics.
-
-Everything here works on plain arrays, so any model can be evaluated, ours or not.
-"""
+"""Metrics, protocol, trivial baselines and statistics, on plain arrays of any model."""
 
 from grace.evaluation.baselines import (
     BASELINES,
@@ -11,7 +8,7 @@ from grace.evaluation.baselines import (
     TrivialBaseline,
     window_statistics,
 )
-from grace.evaluation.bootstrap import Interval, bootstrap_interval
+from grace.evaluation.bootstrap import Interval, bootstrap_interval, bootstrap_intervals
 from grace.evaluation.comparison import (
     Difference,
     FriedmanNemenyi,
@@ -20,6 +17,7 @@ from grace.evaluation.comparison import (
     holm,
     paired_bootstrap,
     paired_tests,
+    with_holm,
 )
 from grace.evaluation.fleet_prognostics import (
     PrognosticsSummary,
@@ -42,7 +40,7 @@ from grace.evaluation.metrics import (
     rmse,
 )
 from grace.evaluation.plausibility import Flag, LabelFloor, check_plausibility, label_floor
-from grace.evaluation.predictor_metrics import evaluate, metric_set
+from grace.evaluation.predictor_metrics import HeldOutRows, evaluate, metric_set
 from grace.evaluation.prognostics import (
     alpha_lambda_accuracy,
     convergence,
@@ -70,6 +68,7 @@ __all__ = [
     "FriedmanNemenyi",
     "GradientBoostingBaseline",
     "HealthSet",
+    "HeldOutRows",
     "Interval",
     "LabelFloor",
     "LabelPair",
@@ -85,6 +84,7 @@ __all__ = [
     "alpha_lambda_accuracy",
     "bias",
     "bootstrap_interval",
+    "bootstrap_intervals",
     "check_plausibility",
     "confusion_matrix",
     "convergence",
@@ -110,4 +110,5 @@ __all__ = [
     "relative_accuracy",
     "rmse",
     "window_statistics",
+    "with_holm",
 ]

@@ -1,7 +1,7 @@
-"""What needs no network: the trivial predictors that stand beside every result.
+"""Trivial predictors without a network, reported next to every result.
 
 All of them read the same form of data: one contiguous table of rows, units one after the other,
-each unit's rows in order of time. None of them sees a later row of a unit than the one it judges.
+each unit's rows in order of time. The prediction at a row never uses later rows of the unit.
 scikit-learn is imported when one is fitted: it would double the time to import this package.
 """
 
@@ -83,7 +83,10 @@ def window_statistics(
 
 
 class TrivialBaseline:
-    """A predictor of capped RUL without a network; subclasses fill in two methods.
+    """A predictor of capped RUL without a network; subclasses implement ``_fit`` and ``_predict``.
+
+    Runs fit every entry of ``BASELINES``. One with ``reads_sensors`` is fitted a second time, as
+    ``<name>_all_inputs``, where the network is given more inputs than the normalised sensors.
 
     Predictions are clipped to [0, largest training target], the range of the labels.
 
@@ -100,7 +103,13 @@ class TrivialBaseline:
 
     name: ClassVar[str] = ""
     description: ClassVar[str] = ""
+    reads_sensors: ClassVar[bool] = False
     max_: float
+
+    @classmethod
+    def for_run(cls, window: int) -> TrivialBaseline:
+        """A new baseline for a run whose network reads ``window`` rows of history."""
+        return cls()
 
     def fit(
         self,
@@ -160,7 +169,7 @@ class ConstantBaseline(TrivialBaseline):
     """The mean capped label of all training rows, which is the constant of least RMSE there."""
 
     name = "constant"
-    description = "one number for every machine: the mean label of the training rows"
+    description = "one number for every unit: the mean label of the training rows"
     value_: float
 
     def _fit(self, rows: Rows, starts: Index, lengths: Index, age: Values, target: Values) -> None:
@@ -174,7 +183,7 @@ class AgeOnlyBaseline(TrivialBaseline):
     """Isotonic regression of capped RUL on age: RUL can only fall as a unit grows older."""
 
     name = "age_only"
-    description = "no sensor at all: the RUL usual at this age (isotonic regression)"
+    description = "no sensor: the mean RUL at this age (isotonic regression)"
 
     def _fit(self, rows: Rows, starts: Index, lengths: Index, age: Values, target: Values) -> None:
         from sklearn.isotonic import IsotonicRegression
@@ -189,7 +198,7 @@ class GradientBoostingBaseline(TrivialBaseline):
     """scikit-learn's histogram gradient boosting on window statistics, untuned.
 
     Every parameter is the library's default, but early stopping is off: its validation part is a
-    random draw of rows, which would put one engine on both sides.
+    random draw of rows, which would put one unit on both sides.
 
     Args:
         window: rows of history behind each prediction.
@@ -199,9 +208,16 @@ class GradientBoostingBaseline(TrivialBaseline):
     name = "gradient_boosting"
     description = "untuned gradient boosting on last, mean, std and slope over the window"
 
+    reads_sensors = True
+
     def __init__(self, window: int = 30, random_state: int = 0) -> None:
         self.window = window
         self.random_state = random_state
+
+    @classmethod
+    def for_run(cls, window: int) -> GradientBoostingBaseline:
+        """With the window of the network."""
+        return cls(max(2, window))
 
     def _fit(self, rows: Rows, starts: Index, lengths: Index, age: Values, target: Values) -> None:
         from sklearn.ensemble import HistGradientBoostingRegressor

@@ -1,4 +1,4 @@
-"""Is one method better than another? Paired tests over seeds, over engines and over data sets."""
+"""Is one method better than another? Paired tests over seeds, units and data sets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
-from grace.evaluation.bootstrap import Interval, resample, unit_index
-from grace.evaluation.metrics import UNIT_METRICS, Array, JsonFloat, as_vector, errors
+from grace.evaluation.bootstrap import (
+    Interval,
+    coverage_note,
+    resampled_moments,
+    studentised,
+    unit_index,
+)
+from grace.evaluation.metrics import UNIT_METRICS, Array, as_vector, errors
 
 __all__ = [
+    "MIN_SEEDS",
     "Difference",
     "FriedmanNemenyi",
     "PairedTest",
@@ -21,15 +28,21 @@ __all__ = [
     "holm",
     "paired_bootstrap",
     "paired_tests",
+    "with_holm",
 ]
+
+
+MIN_SEEDS = 5  # with fewer, no p value is given
 
 
 class PairedTest(BaseModel):
     """Method ``a`` against method ``b`` over the same seeds; differences are a - b.
 
-    ``d_z`` is Cohen's effect size of paired differences, mean / standard deviation (n - 1); it is
-    infinite if the difference is the same for every seed and not zero. ``p_*_holm`` are corrected
-    for the number of comparisons made together.
+    ``d_z`` is Cohen's effect size of paired differences, mean / standard deviation (n - 1).
+    ``p_*_holm`` are corrected for the number of comparisons made together. None means undefined
+    or not tested, and ``note`` says why: with fewer than five seeds no test is made; where all
+    differences are equal, d_z and the t-test are undefined. With n seeds the smallest p value of
+    the Wilcoxon test is 2^(1-n), 0.0625 with five.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,15 +52,16 @@ class PairedTest(BaseModel):
     n: int
     mean_difference: float
     std_difference: float
-    d_z: JsonFloat
-    p_t: float
-    p_t_holm: float
-    p_wilcoxon: float
-    p_wilcoxon_holm: float
+    d_z: float | None
+    p_t: float | None
+    p_t_holm: float | None
+    p_wilcoxon: float | None
+    p_wilcoxon_holm: float | None
+    note: str = ""
 
 
 class Difference(BaseModel):
-    """metric(a) - metric(b) on the same engines, with an interval over engines."""
+    """metric(a) - metric(b) on the same units, with an interval over units."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,8 +78,9 @@ class Difference(BaseModel):
 class FriedmanNemenyi(BaseModel):
     """Mean ranks of k methods over N blocks (1 is best) and the critical difference.
 
-    ``groups`` are the maximal sets of methods whose mean ranks differ by less than
-    ``critical_difference``: the bars of a critical-difference diagram.
+    ``p_values[i][j]`` is Nemenyi's p value of methods i and j. ``groups`` are the maximal sets of
+    methods, next to each other by rank, of which no pair differs at ``alpha``: the bars of a
+    critical-difference diagram.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,34 +93,61 @@ class FriedmanNemenyi(BaseModel):
     alpha: float
     q: float
     critical_difference: float
+    p_values: tuple[tuple[float, ...], ...]
     groups: tuple[tuple[str, ...], ...]
 
 
 def holm(p_values: npt.ArrayLike) -> Array:
-    """Holm's step-down correction of m p-values, (m,), in the order given.
+    """Holm's step-down correction of m p values, (m,), in the order given, by statsmodels.
 
     p̃_(i) = max_{j ≤ i} min(1, (m - j + 1) p_(j)). Source: Holm, Scand. J. Statist. 6, 1979.
 
     Raises:
         ValueError: a value outside [0, 1].
     """
+    from statsmodels.stats.multitest import multipletests
+
     p = as_vector(p_values, "p_values")
     if p.min() < 0.0 or p.max() > 1.0:
         raise ValueError("p_values must lie in [0, 1]")
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(np.minimum(1.0, np.arange(p.size, 0, -1) * p[order]))
-    out = np.empty_like(p)
-    out[order] = stepped
-    return out
+    return np.asarray(multipletests(p, method="holm")[1], dtype=np.float64)
 
 
-def _t_test(d: Array) -> tuple[float, float]:
-    """Effect size d_z and two-sided p of the paired t-test on differences (n,)."""
+def with_holm(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    """The tests with their p values corrected for the number of those that were made."""
+    updates: list[dict[str, float]] = [{} for _ in tests]
+    for name in ("p_t", "p_wilcoxon"):
+        made = [i for i, test in enumerate(tests) if getattr(test, name) is not None]
+        if made:
+            corrected = holm([getattr(tests[i], name) for i in made])
+            for i, p in zip(made, corrected, strict=True):
+                updates[i][f"{name}_holm"] = float(p)
+    return [t.model_copy(update=u) for t, u in zip(tests, updates, strict=True)]
+
+
+def _paired_test(a: str, b: str, d: Array, scale: float) -> PairedTest:
+    """Uncorrected tests of the differences (n,) of figures of size ``scale``."""
     mean, std = float(d.mean()), float(d.std(ddof=1))
-    if np.ptp(d) == 0.0:
-        return (0.0, 1.0) if mean == 0.0 else (float(np.copysign(np.inf, mean)), 0.0)
-    effect = mean / std
-    return effect, float(2.0 * stats.t.sf(abs(effect) * np.sqrt(d.size), d.size - 1))
+    equal = bool(np.ptp(d) <= 1e-9 * scale)  # equal up to the rounding of the figures
+    d_z = None if equal else mean / std
+    p_t = p_wilcoxon = None
+    if d.size < MIN_SEEDS:
+        note = f"no test is made: {d.size} seeds in common, at least {MIN_SEEDS} are needed"
+        if equal:
+            note += "; all differences are equal, so the effect size is undefined"
+    elif equal:
+        note = "all differences are equal: effect size and tests are undefined"
+    else:
+        p_t = float(stats.ttest_1samp(d, 0.0).pvalue)
+        p_wilcoxon = float(stats.wilcoxon(d).pvalue)
+        smallest = 2.0 ** (1 - d.size)
+        note = ""
+        if smallest > 0.05:
+            note = f"with {d.size} seeds the Wilcoxon p value cannot be below {smallest:g}"
+    return PairedTest(
+        a=a, b=b, n=d.size, mean_difference=mean, std_difference=0.0 if equal else std, d_z=d_z,
+        p_t=p_t, p_t_holm=None, p_wilcoxon=p_wilcoxon, p_wilcoxon_holm=None, note=note,
+    )  # fmt: skip
 
 
 def paired_tests(
@@ -113,8 +155,9 @@ def paired_tests(
 ) -> list[PairedTest]:
     """Paired t and Wilcoxon signed-rank tests over seeds, corrected by Holm within each family.
 
-    Both tests are two-sided. With 5 seeds the smallest p Wilcoxon's exact test can give is
-    0.0625: five seeds cannot make it significant at 0.05, whatever the differences.
+    Both tests are two-sided. With fewer than five seeds the differences are given without a test.
+    With five seeds the smallest p value of Wilcoxon's exact test is 0.0625: five seeds cannot make
+    it significant at 0.05, whatever the differences.
 
     Args:
         scores: per method its figure for each seed, same seeds in the same order, n >= 2.
@@ -123,6 +166,12 @@ def paired_tests(
     Raises:
         ValueError: fewer than two methods or seeds, unequal numbers of seeds, a figure that is not
             finite, or an unknown reference.
+
+    Example:
+        >>> scores = {"a": [10.1, 9.8, 10.3, 9.9, 10.0], "b": [10.6, 10.1, 10.9, 10.6, 10.2]}
+        >>> (test,) = paired_tests(scores)
+        >>> round(test.mean_difference, 2), round(test.p_wilcoxon, 4)
+        (-0.46, 0.0625)
     """
     values = {name: as_vector(v, name) for name, v in scores.items()}
     if len(values) < 2:
@@ -136,28 +185,8 @@ def paired_tests(
         pairs = list(combinations(values, 2))
     else:
         pairs = [(name, reference) for name in values if name != reference]
-    differences = [values[a] - values[b] for a, b in pairs]
-    t_tests = [_t_test(d) for d in differences]
-    p_t = np.array([p for _, p in t_tests])
-    p_w = np.array(
-        [float(stats.wilcoxon(d).pvalue) if (d != 0.0).any() else 1.0 for d in differences]
-    )
-    rows = zip(pairs, differences, t_tests, p_t, holm(p_t), p_w, holm(p_w), strict=True)
-    return [
-        PairedTest(
-            a=a,
-            b=b,
-            n=d.size,
-            mean_difference=float(d.mean()),
-            std_difference=float(d.std(ddof=1)),
-            d_z=effect,
-            p_t=float(pt),
-            p_t_holm=float(pt_h),
-            p_wilcoxon=float(pw),
-            p_wilcoxon_holm=float(pw_h),
-        )
-        for (a, b), d, (effect, _), pt, pt_h, pw, pw_h in rows
-    ]
+    scale = max(float(np.abs(v).max()) for v in values.values())
+    return with_holm([_paired_test(a, b, values[a] - values[b], scale) for a, b in pairs])
 
 
 def paired_bootstrap(
@@ -171,40 +200,59 @@ def paired_bootstrap(
     n_resamples: int = 2000,
     seed: int,
 ) -> Difference:
-    """metric(a) - metric(b) with a BCa interval over engines drawn in common for both.
+    """metric(a) - metric(b) with a studentised interval over units drawn in common for both.
+
+    Several predictions of a unit (its rows, or one per training seed) are several rows with the
+    same ``unit``; they are drawn together.
 
     Args:
         metric: a name known to :func:`grace.evaluation.bootstrap_interval`.
         y_true: true RUL, (B,).
         pred_a: predictions of the first method, (B,).
         pred_b: predictions of the second method on the same rows, (B,).
-        unit: engine of each row, (B,); None: every row is an engine of its own.
+        unit: unit of each row, (B,); None: every row is a unit of its own.
         level: coverage aimed at.
         n_resamples: number of resamples.
         seed: seed of the resampling.
 
     Raises:
-        ValueError: sizes differ, fewer than two engines, or an unknown metric.
+        ValueError: sizes differ, fewer than two units, or a metric that is unknown or not finite.
     """
     if metric not in UNIT_METRICS:
         raise ValueError(f"unknown metric {metric!r}; known: {', '.join(UNIT_METRICS)}")
-    term, combine = UNIT_METRICS[metric]
+    term = UNIT_METRICS[metric].term
     d_a, d_b = errors(y_true, pred_a), errors(y_true, pred_b)
     index, size = unit_index(unit, d_a.size)
-    sum_a, sum_b = (
-        np.bincount(index, weights=term(d), minlength=size).astype(np.float64) for d in (d_a, d_b)
-    )
+    sums = [np.bincount(index, weights=term(d), minlength=size) for d in (d_a, d_b)]
+    scale = max(float(np.abs(s).max()) for s in sums) or 1.0
+    if not np.isfinite(scale):
+        raise ValueError(f"{metric} is not finite: no interval can be given")
     counts = np.bincount(index, minlength=size).astype(np.float64)
+    data = np.stack([sums[0] / scale, sums[1] / scale, counts], axis=1)
+    root = metric == "rmse"
 
-    def difference(a: Array, b: Array, n: Array, axis: int = -1) -> Array:
-        total = n.sum(axis=axis)
-        return np.asarray(combine(a.sum(axis=axis), total) - combine(b.sum(axis=axis), total))
+    def difference(total: Array) -> Array:
+        a, b = (total[..., k] / total[..., 2] for k in (0, 1))
+        return np.asarray(np.sqrt(a) - np.sqrt(b) if root else a - b)
 
-    data = (sum_a, sum_b, counts)
-    interval = resample(
-        difference, data, vectorized=True, level=level, n_resamples=n_resamples, seed=seed
-    )
-    return Difference(metric=metric, value=float(difference(*data)), interval=interval)
+    def gradient(total: Array) -> Array:
+        n = total[..., 2]
+        a, b = (total[..., k] / n for k in (0, 1))
+        if not root:
+            return np.stack([1.0 / n, -1.0 / n, -(a - b) / n], axis=-1)
+        # An RMSE of exactly zero has no slope; it adds no variance either.
+        ra, rb = (np.sqrt(np.where(v > 0.0, v, np.inf)) for v in (a, b))
+        rest = -(np.sqrt(a) - np.sqrt(b)) / (2.0 * n)
+        return np.stack([0.5 / (n * ra), -0.5 / (n * rb), rest], axis=-1)
+
+    moments = resampled_moments(data, n_resamples, seed)
+    limits = studentised(difference, gradient, data, moments, level)
+    size_of = np.sqrt(scale) if root else scale * (d_a.size if metric == "nasa_sum" else 1.0)
+    low, high = (float(v * size_of) for v in limits)
+    exact = float(difference(data.sum(axis=0)))
+    value = exact * size_of if abs(exact) > 1e-12 else 0.0
+    interval = Interval(low=low, high=high, level=level, note=coverage_note(metric, size))
+    return Difference(metric=metric, value=value, interval=interval)
 
 
 def friedman_nemenyi(
@@ -213,9 +261,9 @@ def friedman_nemenyi(
     """Friedman's test over blocks and Nemenyi's critical difference of mean ranks.
 
     CD = q_α √(k(k+1)/(6N)), q_α the upper α point of the studentised range of k groups at infinite
-    degrees of freedom divided by √2. Source: Demšar, JMLR 7, 2006, section 3.2.2. Ties share their
-    mean rank. A block is a data set; seeds of one data set are not independent blocks of the
-    question "which method is better in general".
+    degrees of freedom divided by √2. Source: Demšar, JMLR 7, 2006, section 3.2.2; the p values of
+    pairs are by scikit-posthocs. Ties share their mean rank. A block is a data set; seeds of one
+    data set are not independent blocks of the question "which method is better in general".
 
     Args:
         scores: one row per block, one column per method, lower is better, (N, k).
@@ -234,18 +282,22 @@ def friedman_nemenyi(
         raise ValueError(f"needs 3 methods and 2 blocks or more, got {k} and {n}")
     if not np.isfinite(table).all():
         raise ValueError("scores must be finite")
+    import pandas as pd
+    from scikit_posthocs import posthoc_nemenyi_friedman
+
     ranks = stats.rankdata(table, axis=1).mean(axis=0)
     if (np.ptp(table, axis=1) == 0.0).all():
         statistic, p_value = 0.0, 1.0
     else:
         statistic, p_value = map(float, stats.friedmanchisquare(*table.T))
+    p = posthoc_nemenyi_friedman(pd.DataFrame(table)).to_numpy()
     q = float(stats.studentized_range.ppf(1.0 - alpha, k, np.inf) / np.sqrt(2.0))
     cd = q * float(np.sqrt(k * (k + 1) / (6.0 * n)))
     order = np.argsort(ranks, kind="stable")
     groups: list[tuple[str, ...]] = []
     reach = -1
     for i in range(k):
-        last = max(j for j in range(i, k) if ranks[order[j]] - ranks[order[i]] < cd or j == i)
+        last = max(j for j in range(i, k) if j == i or p[order[i], order[j]] >= alpha)
         if last > i and last > reach:
             groups.append(tuple(names[j] for j in order[i : last + 1]))
         reach = max(reach, last)
@@ -258,5 +310,6 @@ def friedman_nemenyi(
         alpha=alpha,
         q=q,
         critical_difference=cd,
+        p_values=tuple(tuple(float(v) for v in row) for row in p),
         groups=tuple(groups),
     )

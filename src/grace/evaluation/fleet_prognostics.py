@@ -47,10 +47,18 @@ def prognostics_by_unit(
 ) -> dict[str, npt.NDArray[Any]]:
     """All metrics of every unit, as columns in order of first appearance.
 
+    Only units observed to their failure (a last row with RUL 0) are evaluated: a truncated record
+    lacks the part in which a horizon or a cone is left. The others get NaN.
+
+    "horizon" is :func:`~grace.evaluation.prognostic_horizon` if it is longer than twice the half
+    width of its band, else 0. "alpha_lambda_λ" is 1 if the prediction is inside the cone at t_λ
+    and at t_(1+λ)/2. Neither gives credit to a constant prediction (see
+    :mod:`grace.evaluation.prognostics`).
+
     Args:
         unit: unit of each row, (R,); a unit's rows in order of time.
         time: (R,).
-        y_true: uncapped RUL, (R,); units with a NaN (nobody knows when they fail) get NaN.
+        y_true: uncapped RUL, (R,); NaN where it is unknown.
         y_pred: predicted capped RUL, (R,).
         cap: label cap; rows with a larger true RUL are not evaluated.
         alpha: cone of the α-λ accuracy.
@@ -59,12 +67,25 @@ def prognostics_by_unit(
         min_points: units with fewer evaluated rows get NaN everywhere.
 
     Returns:
-        Columns (U,): "unit", "to_failure" (1 if the last row has RUL 0), "horizon", "cra",
-        "convergence", and "alpha_lambda_λ" and "relative_accuracy_λ" for each λ.
+        Columns (U,): "unit", "to_failure" (1 if the last row has RUL 0, NaN if the RUL is
+        unknown), "horizon", "cra", "convergence", and for each λ "alpha_lambda_λ" and
+        "relative_accuracy_λ".
 
     Raises:
-        ValueError: sizes differ or times do not increase within a unit.
+        ValueError: sizes differ, times do not increase within a unit, or ``alpha`` is 1/3 or more.
+
+    Example:
+        >>> import numpy as np
+        >>> rul = np.arange(100.0, -1.0, -1.0)
+        >>> table = prognostics_by_unit(np.zeros(101), 100.0 - rul, rul, rul + 3.0)
+        >>> table["horizon"], table["alpha_lambda_0.5"]
+        (array([100.]), array([1.]))
+        >>> table = prognostics_by_unit(np.zeros(101), 100.0 - rul, rul, np.full(101, 50.0))
+        >>> table["horizon"], table["alpha_lambda_0.5"]
+        (array([0.]), array([0.]))
     """
+    if not 0.0 < alpha < 1.0 / 3.0:
+        raise ValueError(f"alpha must lie in (0, 1/3), got {alpha}")
     ids, times = np.asarray(unit).reshape(-1), as_vector(time, "time")
     true, pred = np.asarray(y_true, np.float64).reshape(-1), as_vector(y_pred, "y_pred")
     if not ids.size == times.size == true.size == pred.size:
@@ -79,15 +100,23 @@ def prognostics_by_unit(
             continue
         table["to_failure"][u] = float(true[rows[-1]] == 0.0)
         life = times[rows[-1]] + true[rows[-1]] - times[rows[0]]
+        if true[rows[-1]] > 0.0:
+            continue
         evaluated = rows if cap is None else rows[true[rows] <= cap]
         if evaluated.size < min_points:
             continue
         args = (times[evaluated], true[evaluated], pred[evaluated])
-        table["horizon"][u] = prognostic_horizon(*args, bound=horizon_alpha * life)
+        bound = horizon_alpha * life
+        horizon = prognostic_horizon(*args, bound=bound)
+        table["horizon"][u] = horizon if horizon > 2.0 * bound else 0.0
         table["cra"][u] = cumulative_relative_accuracy(*args)
         table["convergence"][u] = convergence(*args)
         for lam in lambdas:
-            table[f"alpha_lambda_{lam:g}"][u] = alpha_lambda_accuracy(*args, alpha=alpha, lam=lam)
+            inside = [
+                alpha_lambda_accuracy(*args, alpha=alpha, lam=moment)
+                for moment in (lam, 0.5 * (1.0 + lam))
+            ]
+            table[f"alpha_lambda_{lam:g}"][u] = min(inside)
             table[f"relative_accuracy_{lam:g}"][u] = relative_accuracy(*args, lam=lam)
     return table
 
@@ -103,10 +132,11 @@ class UnitSummary(BaseModel):
 
 
 class PrognosticsSummary(BaseModel):
-    """Prognostic metrics over units: n_units evaluated, n_to_failure of them observed to failure.
+    """Prognostic metrics over units: ``n_units`` of known fate, ``n_to_failure`` of them evaluated.
 
     ``metrics`` maps the column names of :func:`prognostics_by_unit` to their summary; the mean of
-    "alpha_lambda_0.5" is the share of units inside the cone half-way.
+    "alpha_lambda_0.5" is the share of units inside the cone at half of the evaluated life.
+    ``units`` says which units these are.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -116,6 +146,7 @@ class PrognosticsSummary(BaseModel):
     alpha: float
     horizon_alpha: float
     cap: float | None
+    units: str = ""
     metrics: dict[str, UnitSummary]
 
 
@@ -130,8 +161,12 @@ def prognostics_summary(
     lambdas: Sequence[float] = LAMBDAS,
     horizon_alpha: float = 0.1,
     min_points: int = 5,
+    units: str = "",
 ) -> PrognosticsSummary:
-    """Mean and median over units of :func:`prognostics_by_unit`; arguments and errors as there."""
+    """Mean and median over units of :func:`prognostics_by_unit`; arguments and errors as there.
+
+    ``units`` describes the units, for reports.
+    """
     table = prognostics_by_unit(
         unit,
         time,
@@ -160,5 +195,6 @@ def prognostics_summary(
         alpha=alpha,
         horizon_alpha=horizon_alpha,
         cap=cap,
+        units=units,
         metrics=metrics,
     )

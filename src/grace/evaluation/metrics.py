@@ -1,7 +1,7 @@
 """Point metrics of remaining useful life and of the health state, on plain arrays.
 
-The error is ``d = y_pred - y_true`` throughout: positive means *late* (the machine is believed to
-live longer than it does), negative means early. All values are in the unit of time of the labels.
+The error is ``d = y_pred - y_true`` throughout: positive means *late* (the unit fails
+before the prediction says), negative means early. All values are in the unit of time of the labels.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def as_vector(values: npt.ArrayLike, name: str) -> Array:
         raise ValueError(f"{name} must have shape (B,) or (B, 1), got {array.shape}")
     array = array.reshape(-1)
     if array.size == 0:
-        raise ValueError(f"{name} is empty: there is nothing to judge")
+        raise ValueError(f"{name} is empty: there is nothing to evaluate")
     if not np.isfinite(array).all():
         where = int(np.flatnonzero(~np.isfinite(array))[0])
         raise ValueError(f"{name} must be finite, but {name}[{where}] is {array[where]}")
@@ -86,12 +86,14 @@ class UnitMetric(NamedTuple):
     """A metric that is a function of a sum over rows and of the number of rows.
 
     ``term`` maps errors (B,) to terms (B,); ``combine`` maps sums and counts of any common shape
-    to values. Because sums over engines add up, such a metric is resampled by engine at the price
-    of one sum per engine, however many rows an engine has.
+    to values; ``least`` and ``most`` bound the mean term. Because sums over units add up,
+    such a metric is resampled by unit at the cost of one sum per unit, however many rows it has.
     """
 
     term: Callable[[Array], Array]
     combine: Callable[[Any, Any], Any]
+    least: float = 0.0
+    most: float = np.inf
 
 
 def _mean(total: Any, n: Any) -> Any:
@@ -101,10 +103,10 @@ def _mean(total: Any, n: Any) -> Any:
 UNIT_METRICS: dict[str, UnitMetric] = {
     "rmse": UnitMetric(np.square, lambda total, n: np.sqrt(total / n)),
     "mae": UnitMetric(np.abs, _mean),
-    "bias": UnitMetric(lambda d: d, _mean),
+    "bias": UnitMetric(lambda d: d, _mean, least=-np.inf),
     "nasa_sum": UnitMetric(nasa_terms, lambda total, n: total),
     "nasa_mean": UnitMetric(nasa_terms, _mean),
-    "late_share": UnitMetric(lambda d: (d > 0).astype(np.float64), _mean),
+    "late_share": UnitMetric(lambda d: (d > 0).astype(np.float64), _mean, most=1.0),
 }
 
 
@@ -142,7 +144,7 @@ def nasa_score(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
 
     Source: Saxena, Goebel, Simon, Eklund, *Damage propagation modeling for aircraft engine
     run-to-failure simulation*, PHM 2008. The constants 13 and 10 are in cycles, and the sum grows
-    with the number of entries: compare it only over the same engines. ``inf`` if it exceeds the
+    with the number of entries: compare it only over the same units. ``inf`` if it exceeds the
     largest float (see :func:`nasa_terms`). Arguments and errors as in :func:`rmse`.
     """
     return _value("nasa_sum", y_true, y_pred)
@@ -180,10 +182,24 @@ def health_from_rul(rul: npt.ArrayLike, thresholds: Sequence[float] = (80.0, 30.
     return np.asarray(below.sum(axis=1), dtype=np.int64)
 
 
+def _classes(
+    y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: int | None
+) -> tuple[Classes, Classes, int]:
+    """Checked class indices (B,) twice, and the number of classes C."""
+    true, pred = as_vector(y_true, "y_true"), as_vector(y_pred, "y_pred")
+    if true.size != pred.size:
+        raise ValueError(f"y_true has {true.size} entries and y_pred has {pred.size}")
+    size = int(max(true.max(), pred.max())) + 1 if n_classes is None else n_classes
+    for name, values in (("y_true", true), ("y_pred", pred)):
+        if (values != np.floor(values)).any() or values.min() < 0 or values.max() >= size:
+            raise ValueError(f"{name} must hold class indices 0..{size - 1}")
+    return true.astype(np.int64), pred.astype(np.int64), size
+
+
 def confusion_matrix(
     y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: int | None = None
 ) -> npt.NDArray[np.int64]:
-    """Counts of true class (row) against predicted class (column), (C, C).
+    """Counts of true class (row) against predicted class (column), (C, C), by scikit-learn.
 
     Args:
         y_true: class indices, (B,) or (B, 1).
@@ -193,33 +209,30 @@ def confusion_matrix(
     Raises:
         ValueError: sizes differ, or an index is not an integer in 0..C-1.
     """
-    true, pred = as_vector(y_true, "y_true"), as_vector(y_pred, "y_pred")
-    if true.size != pred.size:
-        raise ValueError(f"y_true has {true.size} entries and y_pred has {pred.size}")
-    size = int(max(true.max(), pred.max())) + 1 if n_classes is None else n_classes
-    for name, values in (("y_true", true), ("y_pred", pred)):
-        if (values != np.floor(values)).any() or values.min() < 0 or values.max() >= size:
-            raise ValueError(f"{name} must hold class indices 0..{size - 1}")
-    flat = true.astype(np.int64) * size + pred.astype(np.int64)
-    return np.bincount(flat, minlength=size * size).reshape(size, size).astype(np.int64)
+    from sklearn import metrics
+
+    true, pred, size = _classes(y_true, y_pred, n_classes)
+    return np.asarray(metrics.confusion_matrix(true, pred, labels=range(size)), dtype=np.int64)
 
 
 def health_accuracy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
-    """Share of right classes; arguments and errors as in :func:`confusion_matrix`."""
-    matrix = confusion_matrix(y_true, y_pred)
-    return float(np.trace(matrix) / matrix.sum())
+    """Share of correct classes; arguments and errors as in :func:`confusion_matrix`."""
+    from sklearn import metrics
+
+    true, pred, _ = _classes(y_true, y_pred, None)
+    return float(metrics.accuracy_score(true, pred))
 
 
 def health_macro_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
-    """Unweighted mean of the F1 values of the classes.
+    """Unweighted mean of the F1 values of the classes, by scikit-learn.
 
-    A class that is neither true nor predicted anywhere is left out (as scikit-learn does); one
-    that is true but never hit counts 0. Arguments and errors as in :func:`confusion_matrix`.
+    A class that occurs neither among the true nor among the predicted ones is left out; one that
+    is true but never predicted counts 0. Arguments and errors as in :func:`confusion_matrix`.
     """
-    matrix = confusion_matrix(y_true, y_pred)
-    support = matrix.sum(axis=0) + matrix.sum(axis=1)
-    seen = support > 0
-    return float(np.mean(2.0 * np.diag(matrix)[seen] / support[seen]))
+    from sklearn import metrics
+
+    true, pred, _ = _classes(y_true, y_pred, None)
+    return float(metrics.f1_score(true, pred, average="macro", zero_division=0.0))
 
 
 class ZoneError(BaseModel):
@@ -243,7 +256,7 @@ class ZoneError(BaseModel):
 def error_by_zone(
     y_true: npt.ArrayLike, y_pred: npt.ArrayLike, edges: Sequence[float] = ZONE_EDGES
 ) -> list[ZoneError]:
-    """Error by zone of true RUL, from the end of life upwards.
+    """Error by zone of true RUL, from the failure upwards.
 
     Edges (0, 20, 50, 80, 125) give the zones [0, 20], (20, 50], (50, 80], (80, 125) and
     [125, ∞): the last edge is the label cap, and what lies at the cap is a zone of its own. Every

@@ -1,4 +1,4 @@
-"""Is a figure possible, likely and worth anything? Plain-spoken checks beside every result."""
+"""Checks whether a figure is possible, plausible and better than trivial."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from grace.evaluation.metrics import as_vector, nasa_score, rmse
 
 __all__ = ["Flag", "LabelFloor", "check_plausibility", "label_floor"]
 
-# Number of test engines, and the RMSE against labels capped at 125 below which an honest result
-# is not to be expected (docs: the best honest figures of the field are well above).
-CMAPSS_TEST_ENGINES = {"FD001": 100, "FD002": 259, "FD003": 100, "FD004": 248}
+# Number of test units, and the RMSE against labels capped at 125 below which a result selected
+# without the test set is not expected (docs/evaluation.md: published results are well above).
+CMAPSS_TEST_UNITS = {"FD001": 100, "FD002": 259, "FD003": 100, "FD004": 248}
 CMAPSS_LOWEST_RMSE = {"FD001": 8.5, "FD002": 8.0, "FD003": 7.0, "FD004": 8.0}
 
 
@@ -41,13 +41,13 @@ class LabelFloor(NamedTuple):
 
 
 def label_floor(raw_test_rul: npt.ArrayLike, cap: float) -> LabelFloor:
-    """What no predictor that never exceeds ``cap`` can beat against raw labels.
+    """Lower bound of the error against raw labels of a predictor that never exceeds ``cap``.
 
     Both measures grow with the distance to the label, so the best such predictor is min(y, cap).
     C-MAPSS at 125: RMSE 3.74 / 18.32 / 4.71 / 19.53, NASA 14.6 / 2010 / 22.7 / 2130 on FD001–4.
 
     Args:
-        raw_test_rul: true RUL of the test engines, (N,), in the unit of ``cap``.
+        raw_test_rul: true RUL of the test units, (N,), in the unit of ``cap``.
         cap: largest value a prediction takes.
 
     Raises:
@@ -77,18 +77,20 @@ def check_plausibility(
     baseline_rmse: Mapping[str, float] | None = None,
     select_on: Literal["validation", "test"] = "validation",
 ) -> list[Flag]:
-    """Remarks on last-cycle figures of a test set; works on published figures as on our own.
+    """Remarks on last-row figures of a test set, computed here or published elsewhere.
 
     Args:
-        dataset: "FD001" … "FD004" in any case switch on what is known of these; others do not.
+        dataset: "FD001" … "FD004" in any case enable the checks known for these.
         label_cap: cap of the labels; the expected lowest RMSE is known for 125 only.
-        n_units: test engines evaluated.
+        n_units: test units evaluated.
         rmse_capped: RMSE against capped labels.
-        rmse_raw: RMSE against raw labels.
-        nasa_raw: NASA score (sum) against raw labels.
-        floor: from :func:`label_floor`, with the raw labels of the same engines.
+        rmse_raw: RMSE against raw labels, on the time scale of ``floor``.
+        nasa_raw: NASA score (sum) against raw labels, on the time scale of ``floor``. Its constants
+            are in cycles: scale errors by 125/cap for another unit of time, as
+            :func:`grace.evaluation.evaluate` does.
+        floor: from :func:`label_floor`, with the raw labels of the same units.
         baseline_rmse: RMSE against capped labels of trivial baselines, by their registry name.
-        select_on: on which engines the checkpoint was chosen.
+        select_on: on which units the checkpoint was chosen.
 
     Returns:
         Flags with the codes "below_label_floor", "wrong_unit_count", "implausibly_low",
@@ -112,27 +114,27 @@ def check_plausibility(
         )
         flags.append(Flag(code="below_label_floor", severity="error", message=text))
 
-    expected = CMAPSS_TEST_ENGINES.get(name)
+    expected = CMAPSS_TEST_UNITS.get(name)
     if expected is not None and n_units is not None and n_units != expected:
         text = (
-            f"{n_units} engines were evaluated, but the test set of {name} has {expected}: short "
-            "engines may have been dropped, and the figures compare with nobody's."
+            f"{n_units} units were evaluated, but the test set of {name} has {expected}: short "
+            "units may have been dropped, and the figures are not comparable with others."
         )
         flags.append(Flag(code="wrong_unit_count", severity="error", message=text))
 
     lowest = CMAPSS_LOWEST_RMSE.get(name) if label_cap == 125.0 else None
     if lowest is not None and rmse_capped is not None and rmse_capped < lowest:
         text = (
-            f"RMSE {rmse_capped:.2f} is below {lowest:g}, lower than honest models reach on "
-            f"{name}: treat it as a leak or a bug until proven otherwise."
+            f"RMSE {rmse_capped:.2f} is below {lowest:g}, lower than validation-selected models "
+            f"reach on {name}: check for a leak or a bug before relying on it."
         )
         flags.append(Flag(code="implausibly_low", severity="warning", message=text))
 
     constant = baselines.get("constant")
     if rmse_capped is not None and constant is not None and rmse_capped >= constant:
         text = (
-            f"RMSE {rmse_capped:.2f} is no better than predicting the same number for every "
-            f"machine ({constant:.2f}): nothing was learned."
+            f"RMSE {rmse_capped:.4g} is no better than predicting the same number for every "
+            f"unit ({constant:.4g})."
         )
         flags.append(Flag(code="worse_than_constant", severity="warning", message=text))
 
@@ -140,15 +142,15 @@ def check_plausibility(
     boosting = min(boosters, default=None)
     if rmse_capped is not None and boosting is not None and rmse_capped > boosting:
         text = (
-            f"RMSE {rmse_capped:.2f} loses to untuned gradient boosting on window statistics "
-            f"({boosting:.2f}), which trains in seconds."
+            f"RMSE {rmse_capped:.4g} is worse than that of untuned gradient boosting on window "
+            f"statistics ({boosting:.4g})."
         )
         flags.append(Flag(code="loses_to_gradient_boosting", severity="warning", message=text))
 
     if select_on == "test":
         text = (
-            "The checkpoint was chosen on the test set: the figures are optimistic and compare "
-            "only with others made in the same way."
+            "The checkpoint was chosen on the test set: the figures are optimistic and "
+            "comparable only with others selected in the same way."
         )
         flags.append(Flag(code="test_selected", severity="warning", message=text))
     return flags

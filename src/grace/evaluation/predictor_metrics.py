@@ -1,14 +1,15 @@
-"""From arrays of truth and prediction to an :class:`~grace.evaluation.Evaluation`."""
+"""From arrays of true and predicted RUL to an :class:`~grace.evaluation.Evaluation`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from grace.evaluation.bootstrap import bootstrap_interval
-from grace.evaluation.fleet_prognostics import prognostics_summary
+from grace.evaluation.bootstrap import bootstrap_intervals
+from grace.evaluation.fleet_prognostics import PrognosticsSummary, prognostics_summary
 from grace.evaluation.metrics import (
     UNIT_METRICS,
     ZONE_EDGES,
@@ -21,13 +22,15 @@ from grace.evaluation.metrics import (
     health_accuracy,
     health_from_rul,
     health_macro_f1,
+    nasa_score,
 )
 from grace.evaluation.plausibility import check_plausibility, label_floor
 from grace.evaluation.protocol import Protocol
 from grace.evaluation.results import Evaluation, HealthSet, LabelPair, MetricSet, PredictorMetrics
 
-__all__ = ["evaluate", "metric_set"]
+__all__ = ["HeldOutRows", "evaluate", "metric_set"]
 
+REFERENCE_CAP = ZONE_EDGES[-1]
 INTERVALS = ("rmse", "mae", "nasa_mean", "nasa_sum")
 
 
@@ -40,14 +43,14 @@ def metric_set(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> MetricSet:
-    """All RUL metrics of one set of rows, with intervals over engines.
+    """All RUL metrics of one set of rows, with intervals over units.
 
     Args:
         y_true: true RUL, (B,).
         y_pred: predicted RUL, (B,).
-        unit: engine of each row, (B,); None: every row is an engine of its own.
+        unit: unit of each row, (B,); None: every row is a unit of its own.
         level: coverage of the intervals.
-        n_resamples: resamples of engines; 0: no intervals.
+        n_resamples: resamples of units; 0: no intervals.
         seed: seed of the resampling.
 
     Raises:
@@ -56,14 +59,12 @@ def metric_set(
     d = errors(y_true, y_pred)
     n_units = d.size if unit is None else int(np.unique(np.asarray(unit)).size)
     values = {name: float(m.combine(m.term(d).sum(), d.size)) for name, m in UNIT_METRICS.items()}
-    wanted = INTERVALS if n_units > 1 and n_resamples > 0 else ()
-    intervals = {
-        name: bootstrap_interval(
-            name, y_true, y_pred, unit=unit, level=level, n_resamples=n_resamples, seed=seed
+    intervals = {}
+    if n_units > 1 and n_resamples > 0:
+        finite = [name for name in INTERVALS if np.isfinite(values[name])]
+        intervals = bootstrap_intervals(
+            finite, y_true, y_pred, unit=unit, level=level, n_resamples=n_resamples, seed=seed
         )
-        for name in wanted
-        if np.isfinite(values[name])
-    }
     return MetricSet(n=d.size, n_units=n_units, intervals=intervals, **values)
 
 
@@ -78,7 +79,7 @@ def _health(true: Classes, predicted: Classes, n_classes: int) -> HealthSet:
 
 
 class _Rows:
-    """The evaluated rows: who, when, the truth, and which rows are an engine's last."""
+    """The evaluated rows: unit, time, true RUL, and which rows are a unit's last."""
 
     def __init__(self, unit: npt.ArrayLike, time: npt.ArrayLike, rul: npt.ArrayLike) -> None:
         ids, times = np.asarray(unit).reshape(-1), as_vector(time, "time")
@@ -88,7 +89,7 @@ class _Rows:
                 f"unit, time and rul have {ids.size}, {times.size} and {true.size} entries"
             )
         if np.isinf(true).any() or (true < 0).any():
-            raise ValueError("rul must be 0 or more, or NaN where nobody knows it")
+            raise ValueError("rul must be 0 or more, or NaN where it is unknown")
         changes = ids[1:] != ids[:-1]
         if 1 + int(changes.sum()) != np.unique(ids).size:
             raise ValueError("each unit's rows must follow each other: sort by unit and time")
@@ -99,7 +100,7 @@ class _Rows:
         self.n_rows, self.n_unknown = ids.size, int(unknown.sum())
         self.kept = ~unknown[group]
         if not self.kept.any():
-            raise ValueError("no unit has a known RUL: there is nothing to judge")
+            raise ValueError("no unit has a known RUL: there is nothing to evaluate")
         self.unit, self.time, self.rul = ids[self.kept], times[self.kept], true[self.kept]
         self.last = np.append(changes, True)[self.kept]
 
@@ -115,6 +116,20 @@ class _Rows:
         return np.asarray(pred[self.kept])
 
 
+class HeldOutRows(NamedTuple):
+    """Predictions at every row of units observed to their failure, for the prognostic metrics.
+
+    ``description`` says which units these are; ``baselines`` maps names to predicted RUL, (R,).
+    """
+
+    unit: npt.ArrayLike
+    time: npt.ArrayLike
+    rul: npt.ArrayLike
+    predicted: npt.ArrayLike
+    baselines: Mapping[str, npt.ArrayLike]
+    description: str
+
+
 def evaluate(
     protocol: Protocol,
     *,
@@ -124,33 +139,36 @@ def evaluate(
     predicted: npt.ArrayLike,
     health_probabilities: npt.ArrayLike | None = None,
     baselines: Mapping[str, npt.ArrayLike] | None = None,
+    held_out: HeldOutRows | None = None,
     seed: int = 0,
     n_resamples: int = 2000,
     level: float = 0.95,
 ) -> Evaluation:
-    """Judge predictions for every row of the test engines.
+    """Evaluate predictions for every row of the test units.
 
-    The rows are sorted by unit and time; an engine's last row is its primary prediction. Engines
-    with a NaN in ``rul`` are left out and counted.
+    The rows are sorted by unit and time; a unit's last row is its primary prediction. Units with
+    a NaN in ``rul`` are left out and counted.
 
     Args:
         protocol: the rules under which the predictions were made; its cap, thresholds and dataset
-            are used here. A missing ``n_test`` is filled in with the engines evaluated.
-        unit: engine of each row, (R,), any labels.
+            are used here. A missing ``n_test`` is filled in with the units evaluated.
+        unit: unit of each row, (R,), any labels.
         time: time of each row, (R,).
         rul: true uncapped RUL, (R,).
         predicted: predicted capped RUL >= 0, (R,).
         health_probabilities: class probabilities, (R, C), C one more than the thresholds.
         baselines: name to predicted capped RUL of trivial baselines, (R,) each; their health
-            class is read off the predicted RUL.
+            class is that of the predicted RUL.
+        held_out: rows of units observed to their failure, for the prognostic metrics; None: those
+            test units that were.
         seed: seed of the intervals.
-        n_resamples: resamples of engines; 0: no intervals.
+        n_resamples: resamples of units; 0: no intervals.
         level: coverage of the intervals.
 
     Raises:
         ValueError: sizes differ, rows are out of order, a prediction is negative or not finite,
             probabilities do not sum to 1, no truth is known, or ``protocol.n_test`` differs from
-            the engines given.
+            the units given.
     """
     rows = _Rows(unit, time, rul)
     last, cap, limits = rows.last, protocol.label_cap, protocol.health_thresholds
@@ -160,14 +178,14 @@ def evaluate(
     if protocol.n_test is None:
         protocol = protocol.model_copy(update={"n_test": int(last.sum())})
     elif protocol.n_test not in (n_given, int(last.sum())):
-        raise ValueError(f"protocol.n_test is {protocol.n_test}, but {n_given} engines were given")
+        raise ValueError(f"protocol.n_test is {protocol.n_test}, but {n_given} units were given")
 
-    def pair(pred: Array, chosen: npt.NDArray[np.bool_]) -> LabelPair:
+    def pair(pred: Array, at: npt.NDArray[np.bool_]) -> LabelPair:
         capped, raw = (
             metric_set(
-                truth[chosen],
-                pred[chosen],
-                unit=rows.unit[chosen],
+                truth[at],
+                pred[at],
+                unit=rows.unit[at],
                 level=level,
                 n_resamples=n_resamples,
                 seed=seed,
@@ -176,7 +194,7 @@ def evaluate(
         )
         return LabelPair(capped=capped, raw=raw)
 
-    def judge(pred: Array, called: Classes | None) -> PredictorMetrics:
+    def measure(pred: Array, called: Classes | None) -> PredictorMetrics:
         everything = np.ones_like(last)
         return PredictorMetrics(
             last_cycle=pair(pred, last),
@@ -198,30 +216,48 @@ def evaluate(
         if not (p >= 0).all() or not np.allclose(p.sum(axis=1), 1.0, atol=1e-3):
             raise ValueError("health_probabilities must be probabilities (softmax the logits)")
         called = p[rows.kept].argmax(axis=1).astype(np.int64)
-    beside = {}
+    trivial_metrics = {}
     for name, values in (baselines or {}).items():
         trivial = rows.prediction(values, f"baselines[{name!r}]")
-        beside[name] = judge(trivial, health_from_rul(trivial, limits))
+        trivial_metrics[name] = measure(trivial, health_from_rul(trivial, limits))
 
-    model = judge(pred, called)
-    edges = ZONE_EDGES if cap is None else (*(e for e in ZONE_EDGES if e < cap), cap)
+    model = measure(pred, called)
+    # The NASA score and the usual zones are in cycles at a cap of 125: other fleets are brought to
+    # that scale, so that no remark depends on the unit of time.
+    scale = 1.0 if cap is None else REFERENCE_CAP / cap
+    edges = ZONE_EDGES if cap is None else tuple(e / scale for e in ZONE_EDGES)
     flags = check_plausibility(
         dataset=protocol.dataset,
         n_units=n_given,
         label_cap=cap,
         rmse_capped=model.last_cycle.capped.rmse,
-        rmse_raw=model.last_cycle.raw.rmse,
-        nasa_raw=model.last_cycle.raw.nasa_sum,
-        floor=None if cap is None else label_floor(rows.rul[last], cap),
-        baseline_rmse={name: j.last_cycle.capped.rmse for name, j in beside.items()},
+        rmse_raw=scale * model.last_cycle.raw.rmse,
+        nasa_raw=nasa_score(scale * rows.rul[last], scale * pred[last]),
+        floor=None if cap is None else label_floor(scale * rows.rul[last], REFERENCE_CAP),
+        baseline_rmse={name: j.last_cycle.capped.rmse for name, j in trivial_metrics.items()},
         select_on=protocol.select_on,
     )
+    followed = held_out or HeldOutRows(
+        rows.unit,
+        rows.time,
+        rows.rul,
+        pred,
+        {name: rows.prediction(v, name) for name, v in (baselines or {}).items()},
+        "test units observed to their failure",
+    )
+
+    def prognostics(values: npt.ArrayLike) -> PrognosticsSummary:
+        return prognostics_summary(
+            followed.unit, followed.time, followed.rul, values, cap=cap, units=followed.description
+        )
+
     return Evaluation(
         protocol=protocol,
         model=model,
-        baselines=beside,
+        baselines=trivial_metrics,
         zones=tuple(error_by_zone(labels[last], pred[last], edges)),
-        prognostics=prognostics_summary(rows.unit, rows.time, rows.rul, pred, cap=cap),
+        prognostics=prognostics(followed.predicted),
+        baseline_prognostics={k: prognostics(v) for k, v in followed.baselines.items()},
         flags=tuple(flags),
         n_units_unknown=rows.n_unknown,
     )

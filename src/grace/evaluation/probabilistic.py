@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from grace.evaluation.bootstrap import resample, unit_index
+from grace.evaluation.bootstrap import mean_interval, unit_index
 from grace.evaluation.comparison import Difference
 from grace.evaluation.metrics import ZONE_EDGES, Array, JsonFloat
 
@@ -235,13 +235,7 @@ def score_difference(
     index, size = unit_index(unit, d.size)
     totals = np.bincount(index, weights=d, minlength=size)
     counts = np.bincount(index, minlength=size).astype(np.float64)
-
-    def mean(total: Array, count: Array, axis: int = -1) -> Array:
-        return np.asarray(total.sum(axis=axis) / count.sum(axis=axis))
-
-    interval = resample(
-        mean, (totals, counts), vectorized=True, level=level, n_resamples=n_resamples, seed=seed
-    )
+    interval = mean_interval(totals, counts, level=level, n_resamples=n_resamples, seed=seed)
     return Difference(metric=metric, value=float(d.mean()), interval=interval)
 
 

@@ -1,4 +1,4 @@
-"""Prognostic metrics of Saxena et al.: how early, how steadily and how well a life is foretold.
+"""Prognostic metrics of Saxena et al.: how early, how steadily and how accurately RUL is predicted.
 
 Sources: Saxena, Celaya, Balaban, Goebel, Saha, Saha, Schwabacher, *Metrics for evaluating
 performance of prognostic techniques*, PHM 2008 [S08]; Saxena, Celaya, Saha, Saha, Goebel, *Metrics
@@ -8,10 +8,16 @@ time of the first prediction, t_EoL end of life, r* true RUL, r predicted RUL, t
 
 * Predictions are single numbers, so the criterion "at least β of the predicted distribution lies
   in the band" becomes "the prediction lies in the band".
-* A trajectory may end before the failure (C-MAPSS test engines) if the true RUL is known. What
-  happens between its last row and the failure is then not evaluated.
+* A trajectory may end before the failure if the true RUL is known. What happens between its last
+  row and the failure is then not evaluated, so that a prediction which has not failed *yet* scores:
+  over a fleet (:func:`~grace.evaluation.prognostics_by_unit`) only units observed to their failure
+  are evaluated.
 * A predictor of *capped* RUL says nothing above the cap: over a fleet
-  (:func:`~grace.evaluation.prognostics_by_unit`) t_P is the first row with a true RUL <= cap.
+  t_P is the first row with a true RUL <= cap.
+* Over a fleet two rules keep a constant prediction from scoring. Inside a band of ±b a constant
+  stays for the last 2b of a life, so a horizon of 2b or less counts as 0. A constant lies in the
+  α-λ cone at one moment, so the prediction must lie in it at t_λ and again when half of the time
+  then left has passed; for α < 1/3 no constant does both.
 * [S10] numbers its equations; only its names are given here, as the numbers were not at hand.
 * Where the trajectory does not carry the metric, the value is NaN.
 """

@@ -25,10 +25,10 @@ class _Value(BaseModel):
 
 
 class MetricSet(_Value):
-    """RUL errors over ``n`` rows of ``n_units`` engines; ``bias`` > 0 and ``late_share`` are late.
+    """RUL errors over ``n`` rows of ``n_units`` units; ``bias`` > 0 and ``late_share`` are late.
 
-    ``intervals`` holds "rmse", "mae", "nasa_mean" and "nasa_sum" over engines; it is empty with
-    fewer than two engines and lacks a figure that overflowed to infinity.
+    ``intervals`` holds "rmse", "mae", "nasa_mean" and "nasa_sum" over units; it is empty with
+    fewer than two units and lacks a figure that overflowed to infinity.
     """
 
     n: int
@@ -50,7 +50,7 @@ class LabelPair(_Value):
 
 
 class HealthSet(_Value):
-    """Health classes over ``n`` rows; ``confusion[i][j]`` counts true class i called j."""
+    """Health classes over ``n`` rows; ``confusion[i][j]`` counts true class i predicted as j."""
 
     n: int
     accuracy: float
@@ -59,7 +59,8 @@ class HealthSet(_Value):
 
 
 class PredictorMetrics(_Value):
-    """One predictor: at each engine's last cycle (primary) and over all cycles.
+    """One predictor: at each unit's last row (``last_cycle``, primary) and over all
+    rows (``all_cycles``).
 
     Health is None if the predictor gave no classes.
     """
@@ -72,7 +73,7 @@ class PredictorMetrics(_Value):
 
 class OptimismGap(_Value):
     """What choosing the checkpoint on the test set would have gained: test- minus
-    validation-selected, last cycle; negative means the test-selected figure looks better.
+    validation-selected, last row; negative means the test-selected figure looks better.
     """
 
     rmse_capped: float
@@ -81,7 +82,7 @@ class OptimismGap(_Value):
     nasa_raw: JsonFloat
 
 
-HEADER = ("predictor", "cycles", "labels", "n", "RMSE", "MAE", "bias", "NASA", "NASA/n", "late")
+HEADER = ("predictor", "rows", "labels", "n", "RMSE", "MAE", "bias", "NASA", "NASA/n", "late")
 
 
 def _figure(metrics: MetricSet, name: str) -> str:
@@ -92,10 +93,10 @@ def _figure(metrics: MetricSet, name: str) -> str:
     return f"{text} [{interval.low:.4g}, {interval.high:.4g}]"
 
 
-def _row(who: str, cycles: str, labels: str, metrics: MetricSet) -> tuple[str, ...]:
+def _row(who: str, rows: str, labels: str, metrics: MetricSet) -> tuple[str, ...]:
     return (
         who,
-        cycles,
+        rows,
         labels,
         str(metrics.n),
         _figure(metrics, "rmse"),
@@ -108,10 +109,12 @@ def _row(who: str, cycles: str, labels: str, metrics: MetricSet) -> tuple[str, .
 
 
 class Evaluation(_Value):
-    """A evaluated model with its protocol, the trivial baselines beside it, and remarks.
+    """An evaluated model with its protocol, the trivial baselines, and remarks.
 
-    ``zones`` are at the last cycle, against capped labels; the last zone is what lies at the cap.
-    ``n_units_unknown`` engines were left out because nobody knows when they fail.
+    ``zones`` are at the last row, against capped labels; the last zone is what lies at the cap.
+    ``prognostics`` and ``baseline_prognostics`` are over units observed to their failure, which
+    they describe. ``n_units_unknown`` units were left out because their time of failure is
+    unknown.
     ``model_validate_json(e.model_dump_json()) == e``.
     """
 
@@ -120,18 +123,19 @@ class Evaluation(_Value):
     baselines: dict[str, PredictorMetrics] = Field(default_factory=dict)
     zones: tuple[ZoneError, ...] = ()
     prognostics: PrognosticsSummary
+    baseline_prognostics: dict[str, PrognosticsSummary] = Field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
     n_units_unknown: int = 0
     optimism_gap: OptimismGap | None = None
 
     @property
     def rmse(self) -> float:
-        """The headline: RMSE at the last cycle against capped labels."""
+        """RMSE at the last row, the primary figure, against capped labels."""
         return self.model.last_cycle.capped.rmse
 
     @property
     def nasa(self) -> float:
-        """NASA score (sum) at the last cycle against capped labels."""
+        """NASA score (sum) at the last row against capped labels."""
         return self.model.last_cycle.capped.nasa_sum
 
     def with_optimism_gap(self, test_selected: Evaluation) -> Evaluation:
@@ -139,14 +143,14 @@ class Evaluation(_Value):
 
         Raises:
             ValueError: this one is not validation-selected, the other is not test-selected, or
-                they judge different data.
+                they are of different data.
         """
         mine, other = self.protocol, test_selected.protocol
         if mine.select_on != "validation" or other.select_on != "test":
             raise ValueError("the gap is between a validation- and a test-selected evaluation")
         a, b = self.model.last_cycle, test_selected.model.last_cycle
         if (mine.dataset, mine.label_cap, a.raw.n) != (other.dataset, other.label_cap, b.raw.n):
-            raise ValueError("the two evaluations judge different data sets or label caps")
+            raise ValueError("the two evaluations are of different data sets or label caps")
         gap = OptimismGap(
             rmse_capped=b.capped.rmse - a.capped.rmse,
             rmse_raw=b.raw.rmse - a.raw.rmse,
@@ -158,15 +162,15 @@ class Evaluation(_Value):
     def to_table(self) -> list[tuple[str, ...]]:
         """Plain rows for printing: a header, then model and baselines.
 
-        The model is shown at last cycle and all cycles, capped and raw; baselines at the last
-        cycle. Figures with an interval read "12.30 [11.2, 13.5]"; a marked protocol marks every
+        The model is shown at the last and at all rows, capped and raw; baselines at the last
+        row. Figures with an interval read "12.30 [11.2, 13.5]"; a marked protocol marks every
         row of the model.
         """
         mark = f" ({self.protocol.mark})" if self.protocol.mark else ""
         table: list[tuple[str, ...]] = [HEADER]
-        for cycles, pair in (("last", self.model.last_cycle), ("all", self.model.all_cycles)):
-            table.append(_row(f"model{mark}", cycles, "capped", pair.capped))
-            table.append(_row(f"model{mark}", cycles, "raw", pair.raw))
+        for rows, pair in (("last", self.model.last_cycle), ("all", self.model.all_cycles)):
+            table.append(_row(f"model{mark}", rows, "capped", pair.capped))
+            table.append(_row(f"model{mark}", rows, "raw", pair.raw))
         for name, evaluated in self.baselines.items():
             table.append(_row(name, "last", "capped", evaluated.last_cycle.capped))
             table.append(_row(name, "last", "raw", evaluated.last_cycle.raw))

@@ -1,6 +1,13 @@
 """Runs: one from start to end, the folder it leaves, and grids of many."""
 
-from grace.experiments.grid import SEEDS, GridResult, grid, grid_configs
+from grace.experiments.comparisons import (
+    Comparison,
+    compare_methods,
+    compare_over_units,
+    control_of,
+    rank_methods,
+)
+from grace.experiments.grid import DEFAULT_METHODS, SEEDS, GridResult, grid, grid_configs
 from grace.experiments.run import (
     RunListener,
     RunResult,
@@ -9,16 +16,11 @@ from grace.experiments.run import (
     run,
     run_name,
 )
-from grace.experiments.table import (
-    Comparison,
-    compare_methods,
-    means_over_seeds,
-    runs_table,
-    write_runs,
-)
+from grace.experiments.table import means_over_seeds, runs_table, write_runs
 from grace.experiments.workers import Event
 
 __all__ = [
+    "DEFAULT_METHODS",
     "SEEDS",
     "Comparison",
     "Event",
@@ -26,10 +28,13 @@ __all__ = [
     "RunListener",
     "RunResult",
     "compare_methods",
+    "compare_over_units",
+    "control_of",
     "evaluate_run",
     "grid",
     "grid_configs",
     "means_over_seeds",
+    "rank_methods",
     "read_metrics",
     "run",
     "run_name",

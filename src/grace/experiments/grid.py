@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
+from grace.experiments.comparisons import control_of
 from grace.experiments.run import run_name
 from grace.experiments.training_data import load_data
 from grace.experiments.workers import Event, Task, run_tasks
@@ -18,8 +19,10 @@ from grace.prediction.artifact import ArtifactError, read_artifact_json
 from grace.training.config import RunConfig, deep_merge
 from grace.training.errors import ConfigError
 
-__all__ = ["SEEDS", "GridResult", "grid", "grid_configs"]
+__all__ = ["DEFAULT_METHODS", "SEEDS", "GridResult", "grid", "grid_configs"]
 
+# The 2 x 2 of inner loss and outer balancer.
+DEFAULT_METHODS = ("baseline", "amnl", "gaba", "grace")
 SEEDS = (42, 123, 456, 789, 1024)
 
 
@@ -44,25 +47,49 @@ def grid_configs(
     base: RunConfig,
     *,
     datasets: Iterable[str],
-    methods: Iterable[str],
+    methods: Iterable[str] = DEFAULT_METHODS,
     seeds: Iterable[int] = SEEDS,
+    controls: bool = True,
 ) -> dict[str, RunConfig]:
     """Configurations of all combinations by name; everything else is as in ``base``.
 
-    Seeds vary slowest, so that a grid that was interrupted holds whole comparisons.
+    Seeds vary slowest, so that a grid that was interrupted holds whole comparisons. The options of
+    ``base``'s method are applied to every method.
+
+    Args:
+        base: everything but dataset, method and seed.
+        datasets: names of datasets.
+        methods: names of methods; the others are usually compared with the first.
+        seeds: training seeds.
+        controls: after each GABA method, also its control of constant weights with the same inner
+            loss (see :func:`~grace.experiments.control_of`), which every claim for an adaptive
+            weight has to beat.
 
     Raises:
         ConfigError: a data set or method is unknown, or an option does not fit every method.
 
     Example:
         >>> base = RunConfig.load(preset="fast")
-        >>> list(grid_configs(base, datasets=["sim"], methods=["amnl", "grace"], seeds=[1]))
-        ['sim-amnl-fast-seed1', 'sim-grace-fast-seed1']
+        >>> for name in grid_configs(base, datasets=["sim"], methods=["amnl", "grace"], seeds=[1]):
+        ...     print(name)
+        sim-amnl-fast-seed1
+        sim-grace-fast-seed1
+        sim-weighted_mse+fixed_0.0477-fast-seed1
     """
+    listed = list(dict.fromkeys(methods))
+    known = {name.strip().lower() for name in listed}
+    added: dict[str, None] = {}
+    for name in listed:
+        control = control_of(name) if controls else None
+        # fixed:w alone means the plain loss
+        if control and not {control, control.removeprefix("mse+")} & known:
+            added[control] = None
     configs = {}
-    for seed, dataset, method in product(seeds, datasets, methods):
+    for seed, dataset, method in product(seeds, list(datasets), [*listed, *added]):
         changed = {"dataset": dataset, "seed": seed, "method": {"name": method}}
         values = deep_merge(base.model_dump(mode="json"), changed)
+        if method in added:  # constant weights have none of GABA's options
+            values["method"]["outer_options"] = {}
         config = RunConfig.load(preset=base.preset, overrides=values)
         configs[run_name(config)] = config
     return configs

@@ -5,39 +5,36 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import polars as pl
+from typing import Any, Literal
 
 from grace._version import __version__
 from grace.data.errors import DataError
-from grace.data.fleet import Dataset, Fleet
-from grace.data.labels import capped_rul
+from grace.data.fleet import Dataset
 from grace.data.splits import UnitSplit
 from grace.evaluation import Evaluation
+from grace.experiments.metrics_file import read_metrics, write_metrics
 from grace.experiments.run_dir import (
+    EVALUATION_FILES,
     RunResult,
     check_replaceable,
     clear_run,
     discard_stage,
     load_finished_run,
     lock_run_dir,
-    metrics,
-    read_metrics,
     replace_run,
     staging_dir,
 )
-from grace.experiments.run_evaluation import baseline_predictions, differences, evaluate_predictions
+from grace.experiments.run_evaluation import RunEvaluator, differences
 from grace.experiments.training_data import TrainingData, build_training_data, load_data
-from grace.files import atomic_writer, write_json
+from grace.files import atomic_writer
 from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.predictor import Predictor
 from grace.training.checkpoint import CheckpointError, load_checkpoint
 from grace.training.config import RunConfig
 from grace.training.device import resolve_device
+from grace.training.presets import PRESETS
 from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
 
 __all__ = [
@@ -64,10 +61,32 @@ class RunListener:
 
 
 def run_name(config: RunConfig) -> str:
-    """Folder name of a run, e.g. ``FD001-grace-fast-seed42``."""
+    """Folder name of a run, e.g. ``FD001-grace-fast-seed42``; other configuration, other name.
+
+    A configuration whose values differ from those of its preset gets six digits of a hash of them,
+    which is the same for every seed and method without options.
+
+    Example:
+        >>> run_name(RunConfig.load(preset="fast", overrides={"seed": 1}))
+        'sim-grace-fast-seed1'
+        >>> run_name(RunConfig()) == run_name(RunConfig.load())
+        False
+    """
     method = config.method.name.replace(":", "_")
     name = f"{config.dataset}-{method}-{config.preset}-seed{config.seed}"
-    return name + ("-test-selected" if config.select_on == "test" else "")
+    name += "-test-selected" if config.select_on == "test" else ""
+    changed = _settings_hash(config)
+    if config.preset in PRESETS:
+        usual = RunConfig.load(preset=config.preset, overrides={"dataset": config.dataset})
+        changed = "" if _settings_hash(usual) == changed else changed
+    return f"{name}-{changed}" if changed else name
+
+
+def _settings_hash(config: RunConfig) -> str:
+    """Hash of everything that the rest of a run's name does not show."""
+    shown = {"seed": 0, "select_on": "validation"}
+    method = config.method.model_copy(update={"name": ""})
+    return config.model_copy(update={**shown, "method": method}).fingerprint()[:6]
 
 
 def run(
@@ -156,7 +175,7 @@ def _run(
     fingerprint: str,
     told: RunListener,
 ) -> RunResult:
-    """Train or go on, judge, save."""
+    """Train or resume, evaluate, save."""
     began = time.perf_counter()
     told.stage("splitting units and fitting the preprocessing")
     prepared = build_training_data(config, data)
@@ -168,30 +187,25 @@ def _run(
     chosen = fit.best[config.select_on]
 
     told.stage("reading the test set")
-    evaluations, predictions = {}, pl.DataFrame()
-    beside = (
-        baseline_predictions(config, prepared.train_fleet, data.test, prepared.preprocessor)
-        if config.evaluate_baselines
-        else {}
-    )
+    evaluator = RunEvaluator.build(config, data, prepared.split, prepared.preprocessor)
+    evaluations, frames = {}, {}
     for monitor, best in fit.best.items():
         artifact = Artifact(
             copy_with_weights(prepared.model, best.weights), prepared.preprocessor, config, {}
         )
-        predicted = Predictor(artifact).predict(data.test, every_row=True)
-        evaluations[monitor] = evaluate_predictions(
-            config, data.name, data.test, predicted, beside, prepared.split, select_on=monitor
+        select_on: Literal["validation", "test"] = "test" if monitor == "test" else "validation"
+        evaluations[monitor], *frames[monitor] = evaluator.evaluate(
+            Predictor(artifact), select_on=select_on
         )
-        if monitor == config.select_on:
-            predictions = _with_truth(predicted, data.test, config, beside)
 
     honest = None
     if config.select_on == "test":
         honest = evaluations["validation"].with_optimism_gap(evaluations["test"])
     evaluation = evaluations[config.select_on]
-    with atomic_writer(folder / "predictions.parquet") as file:
-        predictions.write_parquet(file)
-    write_json(folder / "metrics.json", metrics(evaluation, honest))
+    for name, frame in zip(("", "validation_"), frames[config.select_on], strict=True):
+        with atomic_writer(folder / f"{name}predictions.parquet") as file:
+            frame.write_parquet(file)
+    write_metrics(folder, evaluation, honest)
     artifact = Artifact(
         copy_with_weights(prepared.model, chosen.weights),
         prepared.preprocessor,
@@ -199,6 +213,7 @@ def _run(
         {
             "fingerprint": fingerprint,
             "data_hash": hashes,
+            "source": {"train": asdict(data.train.source), "test": asdict(data.test.source)},
             "dataset": {
                 "name": data.name,
                 "description": data.description,
@@ -219,7 +234,7 @@ def _run(
             "seconds": time.perf_counter() - began,
         },
     )
-    artifact.save(folder, with_files=["metrics.json", "predictions.parquet"])
+    artifact.save(folder, with_files=list(EVALUATION_FILES))
     (folder / "checkpoint.pt").unlink(missing_ok=True)  # finished: nothing to resume
     return RunResult(folder, evaluation, honest)
 
@@ -230,7 +245,7 @@ def evaluate_run(
     data_root: str | Path | None = None,
     dataset: Dataset | None = None,
 ) -> tuple[Evaluation, list[str]]:
-    """Predict the test set anew with the artifact of a finished run, and judge it.
+    """Predict the test set again with the artifact of a finished run, and evaluate it.
 
     Args:
         folder: of the run.
@@ -242,34 +257,46 @@ def evaluate_run(
         the run (by more than another machine's rounding explains); empty if in none.
 
     Raises:
-        ArtifactError: the folder is no finished run, or the data is not that of the run.
+        ArtifactError: the folder is no finished run, its data was passed to it and is not given
+            here, or the data is not that of the run.
     """
     folder = Path(folder)
     predictor = Predictor.load(folder)
     config, provenance = predictor.artifact.config, predictor.artifact.provenance
-    data = dataset or load_data(config, data_root)
+    data = dataset or _data_of_run(folder, config, provenance, data_root)
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     if hashes != provenance["data_hash"]:
         raise ArtifactError(
-            f"{folder}: was made with other data than {data.name} as it is here (content hashes "
-            "differ). Remedy: give the data of the run; for C-MAPSS, `grace data verify` tells "
-            "which file differs."
+            f"{folder}: the run used other data than {data.name} as it is now (content hashes "
+            "differ). Remedy: give the data of the run; for C-MAPSS, `grace data verify` names the "
+            "file that differs."
         )
     units = provenance["units"]
     split = UnitSplit(tuple(units["train"]), tuple(units["validation"]))
-    beside = (
-        baseline_predictions(
-            config, data.train.select(split.train), data.test, predictor.artifact.preprocessor
-        )
-        if config.evaluate_baselines
-        else {}
-    )
-    predicted = predictor.predict(data.test, every_row=True)
-    fresh = evaluate_predictions(
-        config, data.name, data.test, predicted, beside, split, select_on=config.select_on
-    )
+    evaluator = RunEvaluator.build(config, data, split, predictor.artifact.preprocessor)
+    fresh, *_ = evaluator.evaluate(predictor, select_on=config.select_on)
     stored, _ = read_metrics(folder)
     return fresh, differences(stored.model_dump(), fresh.model_dump())
+
+
+def _data_of_run(
+    folder: Path, config: RunConfig, provenance: dict[str, Any], data_root: str | Path | None
+) -> Dataset:
+    """The named dataset that a run used.
+
+    Raises:
+        ArtifactError: it used data of another source, which only the user can give.
+    """
+    source = provenance["source"]["train"]
+    if source["kind"] != "dataset":
+        raise ArtifactError(
+            f"{folder}: the run used data that was passed to it ({source['kind']} "
+            f"{source['name']!r}), not a named dataset, so it cannot be read again from here. "
+            "Remedy: evaluate_run(folder, dataset=…) with the same data."
+        )
+    if source["name"] != config.dataset:  # passed to the run instead of the configured one
+        config = config.model_copy(update={"dataset": source["name"], "dataset_options": {}})
+    return load_data(config, data_root)
 
 
 def _train(
@@ -291,14 +318,3 @@ def _train(
 def _fingerprint(config: RunConfig, hashes: dict[str, str]) -> str:
     parts = (__version__, config.fingerprint(), hashes["train"], hashes["test"])
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _with_truth(
-    predicted: pl.DataFrame, test: Fleet, config: RunConfig, beside: dict[str, np.ndarray[Any, Any]]
-) -> pl.DataFrame:
-    """Predictions of every test row with the truth and the baselines beside them."""
-    return predicted.with_columns(
-        rul_true=pl.Series(test.rul()),
-        rul_true_capped=pl.Series(capped_rul(test, config.labels)),
-        **{f"baseline_{name}": pl.Series(values) for name, values in beside.items()},
-    )

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from grace._version import __version__
 from grace.evaluation import Evaluation
+from grace.experiments.metrics_file import read_metrics
 from grace.files import flush_folder, write_json
 from grace.prediction.artifact import ArtifactError, read_artifact_json, verify_artifact_files
 
 __all__ = [
+    "EVALUATION_FILES",
     "MARKER",
     "RUN_FILES",
     "RunResult",
@@ -27,8 +28,6 @@ __all__ = [
     "is_run_dir",
     "load_finished_run",
     "lock_run_dir",
-    "metrics",
-    "read_metrics",
     "replace_run",
     "staging_dir",
 ]
@@ -55,11 +54,14 @@ RUN_FILES = (
     "weights.safetensors",
     "metrics.json",
     "predictions.parquet",
+    "validation_predictions.parquet",
     "history.jsonl",
     "telemetry.jsonl",
     "checkpoint.pt",
     "report.html",
 )
+# What the artifact records the digests of.
+EVALUATION_FILES = ("metrics.json", "predictions.parquet", "validation_predictions.parquet")
 MARKER = ".grace-run.json"
 _LOCK = ".grace-run.lock"
 _STAGE = ".grace-retrain"
@@ -217,21 +219,3 @@ def load_finished_run(folder: Path, fingerprint: str) -> RunResult | None:
     verify_artifact_files(folder, content)
     evaluation, honest = read_metrics(folder)
     return RunResult(folder, evaluation, honest, resumed_complete=True)
-
-
-def metrics(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any]:
-    """The content of ``metrics.json``, which :func:`read_metrics` reads back."""
-    return {
-        "evaluation": evaluation.model_dump(mode="json"),
-        "validation_selected": None if honest is None else honest.model_dump(mode="json"),
-    }
-
-
-def read_metrics(folder: Path) -> tuple[Evaluation, Evaluation | None]:
-    """The evaluations of ``metrics.json``: of the chosen checkpoint, and see :class:`RunResult`."""
-    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    honest = content["validation_selected"]
-    return (
-        Evaluation.model_validate(content["evaluation"]),
-        None if honest is None else Evaluation.model_validate(honest),
-    )

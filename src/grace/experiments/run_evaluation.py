@@ -1,63 +1,81 @@
-"""Predictions of a run against the truth, with the trivial baselines beside them."""
+"""Evaluation of a run: baselines, predictions with their true values, and the figures."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from grace.data.fleet import Fleet
+from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import capped_rul
 from grace.data.preprocessing import FeatureTable, Preprocessor
 from grace.data.splits import UnitSplit
 from grace.evaluation import (
-    AgeOnlyBaseline,
-    ConstantBaseline,
+    BASELINES,
     Evaluation,
-    GradientBoostingBaseline,
+    HeldOutRows,
     Protocol,
     TrivialBaseline,
     evaluate,
 )
+from grace.prediction.predictor import Predictor
 from grace.training.config import RunConfig
 
-__all__ = ["baseline_predictions", "differences", "evaluate_predictions"]
+__all__ = ["Baselines", "RunEvaluator", "differences", "fit_baselines"]
 
 Values = npt.NDArray[np.float64]
+HELD_OUT = "validation units, observed to their failure; the checkpoint was selected on them"
 
 
-def baseline_predictions(
-    config: RunConfig, train: Fleet, test: Fleet, preprocessor: Preprocessor
-) -> dict[str, Values]:
-    """Predicted RUL of each trivial baseline for every test row.
+@dataclass(frozen=True)
+class Baselines:
+    """Fitted trivial baselines by name, each with the preprocessing of its inputs."""
 
-    They learn from the same training units and labels as the network, less those units whose
-    labels are not all known (censored ones). ``gradient_boosting`` reads the
-    normalised sensors over the network's window; if the network is given further features (age,
-    departure …), ``gradient_boosting_all_inputs`` reads those too, so that the network's lead is
-    not the features' lead.
+    models: dict[str, tuple[TrivialBaseline, Preprocessor]]
+
+    def predict(self, fleet: Fleet) -> dict[str, Values]:
+        """Predicted RUL of each baseline at every row, (R,) each."""
+        inputs = {id(prep): prep for _, prep in self.models.values()}
+        tables = {key: prep.transform(fleet) for key, prep in inputs.items()}
+        return {
+            name: model.predict(*_inputs(tables[id(prep)]))
+            for name, (model, prep) in self.models.items()
+        }
+
+
+def fit_baselines(config: RunConfig, train: Fleet, preprocessor: Preprocessor) -> Baselines:
+    """Fit every entry of ``BASELINES`` on the training units of a run.
+
+    They learn from the same units and labels as the network, without those units of which a label
+    is unknown (censored ones), and read the normalised sensors. Where the network is given further
+    features (age, deviation …), baselines that read sensors are fitted again on those as
+    ``<name>_all_inputs``: a lead of the network is then not the lead of its inputs.
+
+    Args:
+        config: of the run.
+        train: its training units, without the validation units.
+        preprocessor: fitted on them.
     """
     labels = capped_rul(train, config.labels)
     places = zip(train.unit_ids, train.starts(), train.lengths(), strict=True)
     known = train.select([u for u, s, n in places if np.isfinite(labels[s : s + n]).all()])
     target = capped_rul(known, config.labels)
-    window, sensors = max(2, config.windows.length), preprocessor.sensors_only()
-    models: dict[str, tuple[TrivialBaseline, Preprocessor]] = {
-        "constant": (ConstantBaseline(), sensors),
-        "age_only": (AgeOnlyBaseline(), sensors),
-        "gradient_boosting": (GradientBoostingBaseline(window), sensors),
-    }
+    sensors = preprocessor.sensors_only()
+    inputs = [("", sensors, list(BASELINES))]
     if preprocessor.config != sensors.config:
-        models["gradient_boosting_all_inputs"] = (GradientBoostingBaseline(window), preprocessor)
-    tables = {id(p): (p.transform(known), p.transform(test)) for p in (sensors, preprocessor)}
-    predictions: dict[str, Values] = {}
-    for name, (model, inputs) in models.items():
-        learned, evaluated = tables[id(inputs)]
-        predictions[name] = model.fit(*_inputs(learned), target).predict(*_inputs(evaluated))
-    return predictions
+        further = [name for name, kind in BASELINES.items() if kind.reads_sensors]
+        inputs.append(("_all_inputs", preprocessor, further))
+    models: dict[str, tuple[TrivialBaseline, Preprocessor]] = {}
+    for suffix, prep, names in inputs:
+        table = _inputs(prep.transform(known))
+        for name in names:
+            model = BASELINES[name].for_run(config.windows.length)
+            models[name + suffix] = (model.fit(*table, target), prep)
+    return Baselines(models)
 
 
 def _inputs(
@@ -68,43 +86,95 @@ def _inputs(
     return table.rows, table.starts, table.lengths, age
 
 
-def evaluate_predictions(
-    config: RunConfig,
-    dataset: str,
-    test: Fleet,
-    predicted: pl.DataFrame,
-    baselines: dict[str, Values],
-    split: UnitSplit,
-    *,
-    select_on: str,
-) -> Evaluation:
-    """Judge predictions of every test row (as ``Predictor.predict(..., every_row=True)`` gives).
+@dataclass(frozen=True)
+class RunEvaluator:
+    """Evaluates predictors of one run on its test set and its validation units.
 
-    ``dataset`` is the name figures go under, ``select_on`` the monitor that chose the checkpoint.
+    Args:
+        config: of the run.
+        data: its data.
+        split: its training and validation units.
+        baselines: fitted on the training units; None: no baselines.
     """
-    protocol = Protocol.model_validate(
-        {
-            "dataset": dataset,
-            "select_on": select_on,
-            "label_cap": config.labels.cap,
-            "health_thresholds": config.labels.health_thresholds,
-            "time_unit": test.schema.time_unit,
-            "n_train": len(split.train),
-            "n_validation": len(split.validation),
-            "validation_fraction": config.validation_fraction,
-            "seeds": (config.seed,),
-        }
-    )
-    classes = [c for c in predicted.columns if c.startswith("p_health_")]
-    return evaluate(
-        protocol,
-        unit=predicted.get_column("unit").to_numpy(),
-        time=predicted.get_column("time").to_numpy(),
-        rul=test.rul(),
-        predicted=predicted.get_column("rul").to_numpy(),
-        health_probabilities=predicted.select(classes).to_numpy(),
-        baselines=baselines,
-    )
+
+    config: RunConfig
+    data: Dataset
+    split: UnitSplit
+    baselines: Baselines | None
+
+    @classmethod
+    def build(
+        cls, config: RunConfig, data: Dataset, split: UnitSplit, preprocessor: Preprocessor
+    ) -> RunEvaluator:
+        """With baselines fitted on the training units, if the configuration asks for them."""
+        baselines = None
+        if config.evaluate_baselines:
+            baselines = fit_baselines(config, data.train.select(split.train), preprocessor)
+        return cls(config, data, split, baselines)
+
+    def predictions(self, predictor: Predictor, fleet: Fleet) -> pl.DataFrame:
+        """Predictions at every row of ``fleet``, with true RUL and ``baseline_<name>`` columns."""
+        trivial = {} if self.baselines is None else self.baselines.predict(fleet)
+        return predictor.predict(fleet, every_row=True).with_columns(
+            rul_true=pl.Series(fleet.rul()),
+            rul_true_capped=pl.Series(capped_rul(fleet, self.config.labels)),
+            **{f"baseline_{name}": pl.Series(values) for name, values in trivial.items()},
+        )
+
+    def evaluate(
+        self, predictor: Predictor, *, select_on: Literal["validation", "test"]
+    ) -> tuple[Evaluation, pl.DataFrame, pl.DataFrame]:
+        """Evaluation, and the predictions behind it on test and on validation units.
+
+        The primary figures are over the test units. Prognostic metrics need units observed to
+        their failure: they are over the validation units.
+
+        Args:
+            predictor: with the checkpoint to evaluate.
+            select_on: the rows that selected that checkpoint.
+        """
+        validation = self.data.train.select(self.split.validation)
+        held, test = (self.predictions(predictor, f) for f in (validation, self.data.test))
+        rows = HeldOutRows(
+            unit=held.get_column("unit").to_numpy(),
+            time=held.get_column("time").to_numpy(),
+            rul=held.get_column("rul_true").to_numpy(),
+            predicted=held.get_column("rul").to_numpy(),
+            baselines=_baseline_columns(held),
+            description=HELD_OUT,
+        )
+        classes = [c for c in test.columns if c.startswith("p_health_")]
+        evaluation = evaluate(
+            self._protocol(select_on),
+            unit=test.get_column("unit").to_numpy(),
+            time=test.get_column("time").to_numpy(),
+            rul=test.get_column("rul_true").to_numpy(),
+            predicted=test.get_column("rul").to_numpy(),
+            health_probabilities=test.select(classes).to_numpy(),
+            baselines=_baseline_columns(test),
+            held_out=rows,
+        )
+        return evaluation, test, held
+
+    def _protocol(self, select_on: Literal["validation", "test"]) -> Protocol:
+        config = self.config
+        return Protocol(
+            dataset=self.data.name,
+            select_on=select_on,
+            selection_rows=config.validation_rows,
+            label_cap=config.labels.cap,
+            health_thresholds=config.labels.health_thresholds,
+            time_unit=self.data.test.schema.time_unit,
+            n_train=len(self.split.train),
+            n_validation=len(self.split.validation),
+            validation_fraction=config.validation_fraction,
+            seeds=(config.seed,),
+        )
+
+
+def _baseline_columns(frame: pl.DataFrame) -> dict[str, Values]:
+    names = [c for c in frame.columns if c.startswith("baseline_")]
+    return {c.removeprefix("baseline_"): frame.get_column(c).to_numpy() for c in names}
 
 
 def differences(stored: Any, fresh: Any, place: str = "") -> list[str]:

@@ -1,28 +1,23 @@
-"""Finished runs as one table: a row per run, means over seeds, paired tests between methods."""
+"""Finished runs as one table: a row per run, and means over seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from grace.evaluation import PairedTest, holm, paired_tests
-from grace.experiments.run_dir import read_metrics
+from grace.evaluation import Protocol
+from grace.experiments.metrics_file import read_metrics
 from grace.files import write_text
 from grace.prediction.artifact import read_artifact_json
+from grace.training.config import RunConfig
+from grace.training.presets import PRESETS
 
-__all__ = [
-    "GROUP",
-    "METRICS",
-    "Comparison",
-    "compare_methods",
-    "means_over_seeds",
-    "runs_table",
-    "write_runs",
-]
+__all__ = ["GROUP", "METRICS", "means_over_seeds", "runs_table", "write_runs"]
 
 METRICS = (
     "rmse_capped",
@@ -34,18 +29,25 @@ METRICS = (
     "validation_rmse",
     "rmse_capped_validation_selected",
 )
-# What must be equal for figures to stand in one table.
-GROUP = ("dataset", "preset", "mark")
+# What must be equal for figures to be compared. ``group`` is a hash of protocol, configuration
+# without seed and method, and data; the others make it readable.
+GROUP = ("dataset", "preset", "settings", "mark", "group")
+# Configuration keys that do not make two runs incomparable: what varies within a group, and what
+# changes no result. The device is reported with each run.
+_NOT_SETTINGS = {"dataset", "preset", "seed", "method", "select_on", "evaluate_baselines"}
+_NOT_TRAINING = {"log_every", "eval_batch_size", "checkpoint_every", "device"}
 
 
 def runs_table(folders: Iterable[str | Path]) -> pl.DataFrame:
     """One row per finished run: what it was, its figures at the last cycle, what it cost.
 
-    Columns: run, dataset, method, preset, seed, mark (how the figures must be marked, else ""),
-    the :data:`METRICS`, RMSEs in the unit of RUL, ``baseline_<name>`` (RMSE, capped), epochs,
-    seconds, device, precision, threads. ``validation_rmse`` is of the checkpoint that validation
-    chose; ``rmse_capped_validation_selected`` is the honest figure beside a test-selected one, else
-    null.
+    Columns: run, folder, dataset, method (with its options), preset, settings (values that differ
+    from the preset), seed, mark (how the figures must be marked, else ""), group (equal for runs
+    that may be compared: same protocol, configuration without seed and method, and data), the
+    :data:`METRICS`, RMSEs in the unit of RUL, ``baseline_<name>`` (RMSE, capped), epochs, seconds,
+    device, precision, threads. ``validation_rmse`` is of the checkpoint that validation
+    selected; ``rmse_capped_validation_selected`` is, for a test-selected run, the test figure of
+    that checkpoint, else null.
 
     Raises:
         ArtifactError: a folder is no finished run.
@@ -61,11 +63,14 @@ def _row(folder: Path) -> dict[str, Any]:
     last, health = evaluation.model.last_cycle, evaluation.model.health_last_cycle
     return {
         "run": folder.name,
+        "folder": str(folder),
         "dataset": evaluation.protocol.dataset,
-        "method": config["method"]["name"],
+        "method": _method_label(config["method"]),
         "preset": config["preset"],
+        "settings": ", ".join(f"{k}={v}" for k, v in _changed_settings(config).items()),
         "seed": config["seed"],
         "mark": evaluation.protocol.mark,
+        "group": _group(content, evaluation.protocol),
         "rmse_capped": last.capped.rmse,
         "rmse_raw": last.raw.rmse,
         "nasa_capped": last.capped.nasa_sum,
@@ -83,6 +88,44 @@ def _row(folder: Path) -> dict[str, Any]:
     }
 
 
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The values that decide whether two runs are comparable, by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in _NOT_SETTINGS:
+            continue
+        if isinstance(value, dict):
+            skip = _NOT_TRAINING if key == "training" else ()
+            flat |= {f"{key}.{k}": v for k, v in value.items() if k not in skip}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _changed_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings that differ from the preset's."""
+    if config["preset"] not in PRESETS:
+        return _settings(config)
+    usual = RunConfig.load(preset=config["preset"]).model_dump(mode="json")
+    theirs = _settings(usual)
+    return {k: v for k, v in _settings(config).items() if k not in theirs or theirs[k] != v}
+
+
+def _group(content: dict[str, Any], protocol: Protocol) -> str:
+    """Hash of what makes runs comparable: see :data:`GROUP`."""
+    rules = protocol.model_dump(mode="json", exclude={"seeds", "n_train", "n_validation"})
+    parts = [rules, _settings(content["config"]), content["provenance"]["data_hash"]]
+    text = json.dumps([content["grace"], *parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _method_label(method: dict[str, Any]) -> str:
+    """Name of a method with its options, e.g. ``grace (beta=0.9)``."""
+    options = {**method.get("inner_options", {}), **method.get("outer_options", {})}
+    text = ", ".join(f"{key}={value}" for key, value in sorted(options.items()))
+    return f"{method['name']} ({text})" if text else str(method["name"])
+
+
 def write_runs(folder: Path) -> Path:
     """Write ``runs.csv``: the table of all finished runs below a folder of a grid."""
     table = runs_table(sorted(path.parent for path in folder.glob("*/artifact.json")))
@@ -96,7 +139,7 @@ def means_over_seeds(table: pl.DataFrame, *, by: str = "method") -> pl.DataFrame
 
     Args:
         table: of :func:`runs_table`.
-        by: the column that tells what is compared.
+        by: the column whose values are compared.
 
     Returns:
         The columns of :data:`GROUP`, ``by``, seeds (how many), and ``<metric>_mean``,
@@ -108,62 +151,3 @@ def means_over_seeds(table: pl.DataFrame, *, by: str = "method") -> pl.DataFrame
         *(pl.col(c).mean().alias(f"{c}_mean") for c in numbers),
         *(pl.col(c).std().alias(f"{c}_std") for c in numbers),
     )
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Methods of one group against a reference; ``missing`` says why some could not be tested."""
-
-    dataset: str
-    preset: str
-    mark: str
-    tests: list[PairedTest]
-    missing: dict[str, str] = field(default_factory=dict)
-
-
-def compare_methods(
-    table: pl.DataFrame, *, metric: str = "rmse_capped", reference: str, by: str = "method"
-) -> list[Comparison]:
-    """Every method against ``reference``, per group of equal data set, preset and protocol.
-
-    Each is paired with the reference over the seeds that both have; p values are corrected by Holm
-    over the methods of the group.
-
-    Raises:
-        ValueError: a method has two runs with one seed in a group, so that none can be paired.
-    """
-    return list(_compare(table, metric, reference, by))
-
-
-def _compare(table: pl.DataFrame, metric: str, reference: str, by: str) -> Iterator[Comparison]:
-    twice = table.filter(pl.struct(*GROUP, by, "seed").is_duplicated())
-    if twice.height:
-        dataset, name, seed = twice.select("dataset", by, "seed").row(0)
-        raise ValueError(f"{dataset}: {name} has several runs with seed {seed}; give one of them")
-    for (dataset, preset, mark), part in table.group_by(*GROUP, maintain_order=True):
-        scores = {
-            str(name): dict(of_name.select("seed", metric).rows())
-            for (name,), of_name in part.group_by(by, maintain_order=True)
-        }
-        against = scores.pop(reference, None)
-        tests, missing = [], {}
-        if against is None:
-            missing[reference] = "no finished run to compare with"
-        for name, mine in scores.items() if against else ():
-            common = sorted(mine.keys() & against.keys()) if against else []
-            if against is None or len(common) < 2:
-                missing[name] = f"{len(common)} seed(s) in common with {reference}, 2 are needed"
-                continue
-            pair = {name: [mine[s] for s in common], reference: [against[s] for s in common]}
-            tests += paired_tests(pair, reference=reference)
-        yield Comparison(str(dataset), str(preset), str(mark), _corrected(tests), missing)
-
-
-def _corrected(tests: list[PairedTest]) -> list[PairedTest]:
-    if not tests:
-        return []
-    p_t, p_w = (holm([getattr(t, p) for t in tests]).tolist() for p in ("p_t", "p_wilcoxon"))
-    return [
-        test.model_copy(update={"p_t_holm": t, "p_wilcoxon_holm": w})
-        for test, t, w in zip(tests, p_t, p_w, strict=True)
-    ]

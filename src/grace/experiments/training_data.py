@@ -14,6 +14,7 @@ from grace.data.preprocessing import Preprocessor
 from grace.data.readers import load_dataset
 from grace.data.splits import UnitSplit, split_units
 from grace.data.windows import WindowSet
+from grace.experiments.selection_rows import truncated_windows
 from grace.models import DualTaskModel
 from grace.training.config import RunConfig
 from grace.training.errors import ConfigError, explain_validation
@@ -78,7 +79,11 @@ def build_training_data(config: RunConfig, data: Dataset) -> TrainingData:
     validation = WindowSet.build(
         preprocessor.transform(held_out), held_out, config.labels, config.windows, every_row=True
     )
-    monitors = {"validation": _thinned(validation)}
+    if config.validation_rows == "truncated":
+        validation = truncated_windows(validation, held_out.rul(), cap=config.labels.cap)
+    else:
+        validation = _thinned(validation)
+    monitors = {"validation": validation}
     if config.select_on == "test":
         every = WindowSet.build(
             preprocessor.transform(data.test), data.test, config.labels, config.windows,

@@ -174,7 +174,7 @@ def metadata(artifact: Artifact) -> dict[str, str]:
     return {
         "grace_format": str(FORMAT),
         "grace_version": __version__,
-        "dataset": config.dataset,
+        "dataset": str(artifact.provenance.get("dataset", {}).get("name", config.dataset)),
         "input": "normalised windows, see Preprocessor.transform",
         "window_length": str(config.windows.length),
         "channels": str(artifact.model.c_in),

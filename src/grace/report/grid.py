@@ -15,12 +15,19 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from grace.experiments import compare_methods, means_over_seeds
-from grace.experiments.table import Comparison
+from grace.evaluation import Difference
+from grace.experiments import (
+    Comparison,
+    compare_methods,
+    compare_over_units,
+    means_over_seeds,
+    rank_methods,
+)
 
 __all__ = ["render_grid"]
 
 _NAME_WIDTH = 16
+_METRIC_NAMES = {"rmse_capped": "RMSE capped", "nasa_capped": "NASA capped"}
 
 
 def render_grid(table: pl.DataFrame, *, reference: str) -> RenderableType:
@@ -73,40 +80,91 @@ class _Fitting:
 
 def _parts(table: pl.DataFrame, reference: str) -> Iterator[RenderableType]:
     means = means_over_seeds(table)
+    has_folders = "folder" in table.columns
+    over_units = compare_over_units(table, reference=reference) if has_folders else {}
+    shown = set()
     for comparison in compare_methods(table, reference=reference):
-        group = (
-            (pl.col("dataset") == comparison.dataset)
-            & (pl.col("preset") == comparison.preset)
-            & (pl.col("mark") == comparison.mark)
-        )
-        yield _figures(means.filter(group), table.filter(group), comparison)
+        group = pl.col("group") == comparison.group
+        if comparison.group not in shown:
+            shown.add(comparison.group)
+            yield _figures(means.filter(group), table.filter(group), comparison)
+            for name, why in comparison.missing.items():
+                yield Text(f"{name}: not compared, {why}.", style="yellow")
+            if comparison.group in over_units:
+                yield _unit_differences(comparison, over_units[comparison.group], reference)
         if comparison.tests:
             yield _differences(comparison, reference)
-        for name, why in comparison.missing.items():
-            yield Text(f"{name}: not compared, {why}.", style="yellow")
+            yield from _notes(comparison)
+    ranking = _ranking(table)
+    if ranking is not None:
+        yield ranking
     if table.select("device", "precision", "threads").n_unique() > 1:
         yield Text(
-            "Not all runs were computed on the same device with the same number format and number "
-            "of threads: their differences hold that noise too.",
+            "The runs differ in device, number format or number of threads, which also contributes "
+            "to their differences.",
             style="yellow",
         )
     yield Text(
-        "Mean ± standard deviation over seeds, each of which holds out other units. Differences "
-        "are paired over the seeds that both methods have; p values are corrected by Holm per "
-        "table. The luck of the test units comes on top.",
+        "Mean ± standard deviation over seeds; each seed holds out other units. Differences are "
+        "paired over common seeds; p values are corrected by Holm per table. "
+        "Intervals over units account for the sampling of the test units, not for the seeds.",
         style="dim",
     )
 
 
+def _notes(comparison: Comparison) -> Iterator[RenderableType]:
+    """Why a test is missing or limited, once per reason."""
+    by_note: dict[str, list[str]] = {}
+    for test in comparison.tests:
+        if test.note:
+            by_note.setdefault(test.note, []).append(test.a)
+    for note, names in by_note.items():
+        yield Text(f"{', '.join(names)}: {note}.", style="dim")
+
+
+def _ranking(table: pl.DataFrame) -> RenderableType | None:
+    """Mean ranks over data sets, where there are enough methods and data sets."""
+    try:
+        result = rank_methods(table)
+    except ValueError:
+        return None
+    order = sorted(range(len(result.names)), key=lambda i: result.mean_ranks[i])
+    rows = [(result.names[i], f"{result.mean_ranks[i]:.2f}") for i in order]
+    ranks = _Fitting(
+        f"Mean rank by RMSE capped over {result.n_blocks} data sets", ("method", "rank"), (rows,)
+    )
+    text = (
+        f"Friedman p = {result.p_value:.3f}; Nemenyi's critical difference "
+        f"{result.critical_difference:.2f} at {result.alpha:g}."
+    )
+    return Group(ranks, Text(text, style="dim"))
+
+
 def _place(comparison: Comparison) -> str:
+    settings = f", {comparison.settings}" if comparison.settings else ""
     mark = f" [{comparison.mark}]" if comparison.mark else ""
-    return f"{comparison.dataset}, {comparison.preset}, last cycle{mark}"
+    return f"{comparison.dataset}, {comparison.preset}{settings}, last row{mark}"
+
+
+def _unit_differences(
+    comparison: Comparison, found: dict[str, list[Difference]], reference: str
+) -> _Fitting:
+    rows = []
+    for name, (rmse, nasa) in found.items():
+        cells = [
+            cell
+            for d in (rmse, nasa)
+            for cell in (f"{d.value:+.2f}", f"[{d.interval.low:+.2f}, {d.interval.high:+.2f}]")
+        ]
+        rows.append((name, *cells))
+    heads = ("method", "RMSE", "95 % interval", "NASA/n", "95 % interval")
+    return _Fitting(f"{_place(comparison)}: minus {reference}, over test units", heads, (rows,))
 
 
 def _figures(means: pl.DataFrame, runs: pl.DataFrame, comparison: Comparison) -> _Fitting:
     heads = ["method", "RMSE capped", "seeds", "NASA capped", "RMSE raw", "health acc."]
     names = ["rmse_capped", "nasa_capped", "rmse_raw", "health_accuracy"]
-    if comparison.mark:  # the honest figure of the same trainings stands beside
+    if comparison.mark:  # with the validation-selected figure of the same trainings
         heads.insert(3, "val.-selected")
         names.insert(1, "rmse_capped_validation_selected")
     methods = [
@@ -131,16 +189,25 @@ def _differences(comparison: Comparison, reference: str) -> _Fitting:
     rows = [
         (
             test.a,
-            f"{test.mean_difference:+.2f} ± {test.std_difference:.2f}",
+            f"{_digits(test.mean_difference, '+')} ± {_digits(test.std_difference)}",
             str(test.n),
-            f"{test.p_t_holm:.3f}",
-            f"{test.p_wilcoxon_holm:.3f}",
-            f"{test.d_z:+.1f}",
+            _p_value(test.p_t_holm),
+            _p_value(test.p_wilcoxon_holm),
+            "–" if test.d_z is None else f"{test.d_z:+.1f}",
         )
         for test in comparison.tests
     ]
     heads = ("method", "difference", "seeds", "p (t)", "p (Wilcoxon)", "effect d_z")
-    return _Fitting(f"{_place(comparison)}: RMSE capped minus that of {reference}", heads, (rows,))
+    what = _METRIC_NAMES.get(comparison.metric, comparison.metric)
+    return _Fitting(f"{_place(comparison)}: {what} minus that of {reference}", heads, (rows,))
+
+
+def _digits(value: float, sign: str = "") -> str:
+    return format(value, f"{sign}.2g" if abs(value) >= 1e5 else f"{sign},.2f")
+
+
+def _p_value(p: float | None) -> str:
+    return "–" if p is None else f"{p:.3f}"
 
 
 def _figure(row: dict[str, Any], metric: str) -> str:

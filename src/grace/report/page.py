@@ -117,6 +117,7 @@ def _values(m: RunData) -> dict[str, Any]:
         "sections": SECTIONS,
         "protocol": protocol,
         "prognostics": evaluation.prognostics,
+        "prognostics_of": [formatting.predictor_name(n) for n in evaluation.baseline_prognostics],
         "method": method,
         "seeds": ", ".join(map(str, protocol.seeds)) or "not stated",
         "dataset_text": dataset.get("description"),
@@ -140,8 +141,19 @@ def _values(m: RunData) -> dict[str, Any]:
         "gap": _gap(evaluation, m.honest),
         "provenance": tables.provenance_rows(m),
         "config_yaml": yaml.safe_dump(config, sort_keys=False),
-        "command": f"grace train --config run.yaml --out runs/{shlex.quote(name)}",
+        "command": _command(m.artifact.get("provenance", {}), name),
     }
+
+
+def _command(provenance: dict[str, Any], name: str) -> str:
+    """How to train this run again: a shell command, or Python for data that was passed to it."""
+    source = provenance.get("source", {}).get("train", {"kind": "dataset"})
+    if source["kind"] == "dataset":
+        return f"grace train --config run.yaml --out runs/{shlex.quote(name)}"
+    return (
+        f"# Python; data: {source['kind']} {source['name']!r}\n"
+        f"grace.experiments.run(RunConfig.load(file='run.yaml'), {f'runs/{name}'!r}, dataset=data)"
+    )
 
 
 class Card(NamedTuple):

@@ -133,7 +133,7 @@ class ReportFigures:
 
     def _prognostics(self) -> list[PageFigure]:
         m, summary = self.m, self.m.evaluation.prognostics
-        if not m.evaluated:
+        if not m.followed:
             return []
         found = []
         unit = cone_unit(m)
@@ -166,7 +166,7 @@ class ReportFigures:
                     f"For how many of {horizons.size} units the prediction stays within "
                     f"±{summary.horizon_alpha:.0%} of the unit's life from this long before its "
                     "failure until its last record."
-                    + ("" if summary.cap is None else f" Judging starts at {summary.cap:g}."),
+                    + ("" if summary.cap is None else f" Evaluated from {summary.cap:g} on."),
                 )
             )
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import ValidationError
 
 from grace.evaluation import Evaluation, prognostics_by_unit
+from grace.experiments.metrics_file import read_metrics
+from grace.experiments.run_dir import EVALUATION_FILES
 from grace.prediction.artifact import ArtifactError, read_artifact_json, verify_artifact_files
 from grace.training.jsonl_logger import read_jsonl
 
@@ -26,7 +26,7 @@ _NEEDED = ("unit", "time", "rul", "rul_true", "rul_true_capped")
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """One test unit over its recorded time: all arrays (n,), truth NaN where nobody knows it."""
+    """One unit over its recorded time: all arrays (n,), true values NaN where unknown."""
 
     unit: Any
     time: Array
@@ -37,7 +37,7 @@ class Trajectory:
 
     @property
     def error(self) -> float:
-        """Prediction minus capped truth at the last row; positive is late."""
+        """Prediction minus capped true RUL at the last row; positive is late."""
         return float(self.predicted[-1] - self.true_capped[-1])
 
 
@@ -46,7 +46,8 @@ class RunData:
     """A finished run: its evaluation, predictions, logs and provenance.
 
     ``honest`` is the validation-selected evaluation of a test-selected run, else None.
-    ``history`` and ``telemetry`` are empty where the run left none.
+    ``predictions`` are of the test units, ``validation`` of the validation units. ``history`` and
+    ``telemetry`` are empty where the run left none.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class RunData:
     evaluation: Evaluation
     honest: Evaluation | None
     predictions: pl.DataFrame
+    validation: pl.DataFrame
     history: list[dict[str, Any]]
     telemetry: list[dict[str, Any]]
 
@@ -80,25 +82,12 @@ class RunData:
     @cached_property
     def trajectories(self) -> list[Trajectory]:
         """Every test unit, in the order of the predictions."""
-        frame = self.predictions
-        columns = {name: _floats(frame, name) for name in _NEEDED[1:]}
-        states = frame.get_column("health").to_numpy() if "health" in frame.columns else None
-        units = frame.get_column("unit").to_list()
-        starts = [i for i in range(len(units)) if i == 0 or units[i] != units[i - 1]]
-        found = []
-        for a, b in zip(starts, [*starts[1:], len(units)], strict=True):
-            part = {name: values[a:b] for name, values in columns.items()}
-            found.append(
-                Trajectory(
-                    units[a],
-                    part["time"],
-                    part["rul"],
-                    part["rul_true"],
-                    part["rul_true_capped"],
-                    None if states is None else states[a:b],
-                )
-            )
-        return found
+        return _trajectories(self.predictions)
+
+    @cached_property
+    def followed(self) -> list[Trajectory]:
+        """The validation units: observed to their failure, hence with prognostic metrics."""
+        return _trajectories(self.validation)
 
     @cached_property
     def evaluated(self) -> list[Trajectory]:
@@ -111,8 +100,8 @@ class RunData:
         return self.predictions.group_by("unit", maintain_order=True).last()
 
     def by_unit(self, lambdas: Sequence[float]) -> dict[str, npt.NDArray[Any]]:
-        """The prognostic metrics of every unit, with the settings of the evaluation's summary."""
-        kept = self.evaluated
+        """Prognostic metrics of every followed unit, settings as in the evaluation's summary."""
+        kept = self.followed
         summary = self.evaluation.prognostics
         return prognostics_by_unit(
             np.repeat(np.arange(len(kept)), [t.time.size for t in kept]),
@@ -133,31 +122,18 @@ def read_run_data(folder: Path) -> RunData:
         ArtifactError: the folder holds no finished run, or a file of it cannot be used.
     """
     artifact = read_artifact_json(folder)
-    verify_artifact_files(folder, artifact, ["metrics.json", "predictions.parquet"])
-    evaluation, honest = _read_metrics(folder / "metrics.json")
+    verify_artifact_files(folder, artifact, list(EVALUATION_FILES))
+    evaluation, honest = read_metrics(folder)
     return RunData(
         folder=folder,
         artifact=artifact,
         evaluation=evaluation,
         honest=honest,
         predictions=_read_predictions(folder / "predictions.parquet"),
+        validation=_read_predictions(folder / "validation_predictions.parquet"),
         history=read_jsonl(folder / "history.jsonl"),
         telemetry=read_jsonl(folder / "telemetry.jsonl"),
     )
-
-
-def _read_metrics(path: Path) -> tuple[Evaluation, Evaluation | None]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        honest = content.get("validation_selected")
-        return (
-            Evaluation.model_validate(content["evaluation"]),
-            None if honest is None else Evaluation.model_validate(honest),
-        )
-    except FileNotFoundError:
-        raise _unusable(path, "no such file") from None
-    except (KeyError, AttributeError, json.JSONDecodeError, ValidationError) as error:
-        raise _unusable(path, f"cannot be read ({error})") from error
 
 
 def _read_predictions(path: Path) -> pl.DataFrame:
@@ -182,3 +158,24 @@ def _unusable(path: Path, why: str) -> ArtifactError:
 def _floats(frame: pl.DataFrame, name: str) -> Array:
     column = frame.get_column(name).cast(pl.Float64).fill_null(float("nan"))
     return np.asarray(column.to_numpy())
+
+
+def _trajectories(frame: pl.DataFrame) -> list[Trajectory]:
+    columns = {name: _floats(frame, name) for name in _NEEDED[1:]}
+    states = frame.get_column("health").to_numpy() if "health" in frame.columns else None
+    units = frame.get_column("unit").to_list()
+    starts = [i for i in range(len(units)) if i == 0 or units[i] != units[i - 1]]
+    found = []
+    for a, b in zip(starts, [*starts[1:], len(units)], strict=True):
+        part = {name: values[a:b] for name, values in columns.items()}
+        found.append(
+            Trajectory(
+                units[a],
+                part["time"],
+                part["rul"],
+                part["rul_true"],
+                part["rul_true_capped"],
+                None if states is None else states[a:b],
+            )
+        )
+    return found

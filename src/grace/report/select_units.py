@@ -79,9 +79,9 @@ def select_units(run_data: RunData, units: Sequence[Any] | None = None) -> list[
 
 
 def cone_unit(run_data: RunData) -> Trajectory | None:
-    """The unit for the α-λ plot: of those followed closest to failure, the one of median error."""
+    """The unit for the α-λ plot: of the validation units, the one of median error."""
     cap = np.inf if run_data.cap is None else run_data.cap
-    seen = [t for t in run_data.evaluated if int((t.true <= cap).sum()) >= 10]
+    seen = [t for t in run_data.followed if int((t.true <= cap).sum()) >= 10]
     if not seen:
         return None
     nearest = sorted(seen, key=lambda t: t.true[-1])[: max(1, len(seen) // 10)]

@@ -143,8 +143,8 @@ def _metric_row(name: str, evaluated: PredictorMetrics, place: str, label: str) 
     )  # fmt: skip
 
 
-def prognostic_rows(run_data: RunData) -> list[tuple[str, str, str, str]]:
-    """Name, mean, median and number of units of every prognostic metric."""
+def prognostic_rows(run_data: RunData) -> list[tuple[str, str, str, str, list[str]]]:
+    """Name, mean, median, number of units and means of the baselines, per prognostic metric."""
     summary, unit = run_data.evaluation.prognostics, run_data.time_unit
     rows = []
     for key, value in summary.metrics.items():
@@ -164,7 +164,9 @@ def prognostic_rows(run_data: RunData) -> list[tuple[str, str, str, str]]:
         share_like = key.startswith("alpha_lambda")
         mean = share(value.mean) if share_like else figure(value.mean)
         median = "" if share_like else figure(value.median)
-        rows.append((name, mean, median, f"{value.n}"))
+        trivial = run_data.evaluation.baseline_prognostics.values()
+        means = [(share if share_like else figure)(b.metrics[key].mean) for b in trivial]
+        rows.append((name, mean, median, f"{value.n}", means))
     return rows
 
 

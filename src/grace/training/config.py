@@ -182,7 +182,10 @@ class RunConfig(_Section):
         select_on: ``validation`` chooses the checkpoint on held-out training units and reads the
             test set once at the end. ``test`` chooses it on the test set, as most published
             figures do; everything made with it is marked *test-selected, optimistic*.
-        evaluate_baselines: fit the trivial baselines beside the network.
+        validation_rows: rows of the validation units whose RMSE drives schedule, early stopping
+            and selection. ``all``: every row. ``truncated``: several truncations of each unit, as
+            a test set of running units has one, and equal weight per unit.
+        evaluate_baselines: fit the trivial baselines too, for comparison.
 
     Example:
         >>> config = RunConfig.load(preset="fast", overrides={"dataset": "FD001", "seed": 42})
@@ -196,6 +199,7 @@ class RunConfig(_Section):
     seed: int = Field(42, ge=0, lt=2**32)
     validation_fraction: float = Field(0.15, gt=0, lt=1)
     select_on: Literal["validation", "test"] = "validation"
+    validation_rows: Literal["all", "truncated"] = "all"
     evaluate_baselines: bool = True
     features: PreprocessorConfig = Field(default_factory=PreprocessorConfig)
     windows: WindowConfig = Field(default_factory=WindowConfig)

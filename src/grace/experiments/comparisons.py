@@ -1,0 +1,236 @@
+"""Comparisons of methods over finished runs: over seeds, over units and over data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from grace.core.methods import parse_method
+from grace.evaluation import (
+    Difference,
+    FriedmanNemenyi,
+    PairedTest,
+    friedman_nemenyi,
+    paired_bootstrap,
+    paired_tests,
+    with_holm,
+)
+from grace.experiments.table import GROUP, means_over_seeds
+
+__all__ = [
+    "CONTROL_WEIGHT",
+    "Comparison",
+    "compare_methods",
+    "compare_over_units",
+    "control_of",
+    "rank_methods",
+]
+
+# GABA's smallest RUL weight, 0.05/1.05 to four digits: where the ratio of the gradients is large
+# its average rests there, so the constant is the control that an adaptive weight has to beat.
+CONTROL_WEIGHT = "0.0477"
+
+
+def control_of(method: str) -> str | None:
+    """The fixed-weight control of a GABA method: same inner loss, constant weights; else None.
+
+    Example:
+        >>> control_of("grace"), control_of("gaba"), control_of("amnl")
+        ('weighted_mse+fixed:0.0477', 'mse+fixed:0.0477', None)
+    """
+    try:
+        inner, outer, _ = parse_method(method.partition(" (")[0])
+    except ValueError:  # a configuration with this name is refused by itself
+        return None
+    return f"{inner}+fixed:{CONTROL_WEIGHT}" if outer == "gaba" else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods of one group against a reference by one metric.
+
+    ``tests`` are over the seeds that both have. ``missing`` gives, by method, why it could not be
+    compared, or that a control is absent. ``dataset``, ``preset``, ``settings``, ``mark`` and
+    ``group`` identify the runs (see :func:`~grace.experiments.runs_table`).
+    """
+
+    dataset: str
+    preset: str
+    settings: str
+    mark: str
+    group: str
+    metric: str
+    tests: list[PairedTest]
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def compare_methods(
+    table: pl.DataFrame,
+    *,
+    metrics: Sequence[str] = ("rmse_capped", "nasa_capped"),
+    reference: str,
+    by: str = "method",
+) -> list[Comparison]:
+    """Every method against ``reference``, per group of comparable runs and per metric.
+
+    Each is paired with the reference over the seeds that both have; p values are corrected by Holm
+    over the methods of the group. Groups come in order of appearance, metrics within them.
+
+    Args:
+        table: of :func:`~grace.experiments.runs_table`.
+        metrics: columns to compare by.
+        reference: value of ``by`` that the others are compared with.
+        by: the column whose values are compared.
+
+    Raises:
+        ValueError: a method has two runs with one seed in a group, so that none can be paired.
+    """
+    _refuse_duplicates(table, by)
+    return [
+        _comparison(key, part, metric, reference, by)
+        for key, part in table.group_by(*GROUP, maintain_order=True)
+        for metric in metrics
+    ]
+
+
+def _refuse_duplicates(table: pl.DataFrame, by: str) -> None:
+    twice = table.filter(pl.struct(*GROUP, by, "seed").is_duplicated())
+    if twice.height:
+        dataset, name, seed = twice.select("dataset", by, "seed").row(0)
+        raise ValueError(
+            f"{dataset}: {name} has several runs with seed {seed}. Remedy: give one of them."
+        )
+
+
+def _comparison(
+    key: tuple[Any, ...], part: pl.DataFrame, metric: str, reference: str, by: str
+) -> Comparison:
+    scores = {
+        str(name): dict(of_name.select("seed", metric).drop_nulls().rows())
+        for (name,), of_name in part.group_by(by, maintain_order=True)
+    }
+    missing = _missing_controls(scores) if by == "method" else {}
+    against = scores.pop(reference, None)
+    tests = []
+    if against is None:
+        missing[reference] = "no finished run to compare with"
+    for name, mine in scores.items() if against else ():
+        common = sorted(mine.keys() & against.keys()) if against else []
+        if against is None or len(common) < 2:
+            missing[name] = f"{len(common)} seed(s) in common with {reference}, 2 are needed"
+            continue
+        pair = {name: [mine[s] for s in common], reference: [against[s] for s in common]}
+        tests += paired_tests(pair, reference=reference)
+    identity = dict(zip(GROUP, map(str, key), strict=True))
+    return Comparison(metric=metric, tests=with_holm(tests), missing=missing, **identity)
+
+
+def _missing_controls(names: dict[str, Any]) -> dict[str, str]:
+    """Controls of GABA methods that have no finished run."""
+    present = {name.partition(" (")[0] for name in names}
+    absent = {}
+    for name in names:
+        control = control_of(name)
+        # fixed:w alone means the plain loss
+        if control and not {control, control.removeprefix("mse+")} & present:
+            absent[control] = f"no finished run; it is the fixed-weight control of {name}"
+    return absent
+
+
+def compare_over_units(
+    table: pl.DataFrame,
+    *,
+    reference: str,
+    metrics: Sequence[str] = ("rmse", "nasa_mean"),
+    seed: int = 0,
+) -> dict[str, dict[str, list[Difference]]]:
+    """Differences to ``reference`` with intervals over test units, by group and method.
+
+    Where :func:`compare_methods` asks whether another seed would give the same order, this asks
+    whether other units would: units are drawn, with their predictions at the last row by all seeds
+    that both methods have. Labels are capped.
+
+    Args:
+        table: of :func:`~grace.experiments.runs_table`; its folders are read.
+        reference: method that the others are compared with.
+        metrics: names known to :func:`grace.evaluation.bootstrap_interval`.
+        seed: of the resampling.
+
+    Returns:
+        Group hash to method to one difference per metric; methods without a seed in common with
+        the reference are left out.
+
+    Raises:
+        ValueError: a method has two runs with one seed in a group.
+    """
+    _refuse_duplicates(table, "method")
+    found: dict[str, dict[str, list[Difference]]] = {}
+    for key, part in table.group_by(*GROUP, maintain_order=True):
+        runs = {
+            str(name): dict(of_name.select("seed", "folder").rows())
+            for (name,), of_name in part.group_by("method", maintain_order=True)
+        }
+        against = runs.pop(reference, {})
+        for name, mine in runs.items():
+            common = sorted(mine.keys() & against.keys())
+            if common:
+                rows = pl.concat([_last_rows(mine[s], against[s]) for s in common])
+                found.setdefault(str(key[-1]), {})[name] = list(_differences(rows, metrics, seed))
+    return found
+
+
+def _last_rows(mine: str, other: str) -> pl.DataFrame:
+    """Predictions of two runs at each unit's last row: unit, rul_true_capped, rul, rul_other."""
+
+    def last(folder: str) -> pl.DataFrame:
+        frame = pl.read_parquet(Path(folder) / "predictions.parquet")
+        known = frame.group_by("unit", maintain_order=True).last()
+        return known.filter(pl.col("rul_true_capped").is_finite())
+
+    theirs = last(other).select("unit", rul_other="rul")
+    return last(mine).select("unit", "rul_true_capped", "rul").join(theirs, on="unit")
+
+
+def _differences(rows: pl.DataFrame, metrics: Sequence[str], seed: int) -> Iterator[Difference]:
+    true, a, b = (rows[c].to_numpy() for c in ("rul_true_capped", "rul", "rul_other"))
+    unit = rows["unit"].cast(pl.String).to_numpy()
+    for metric in metrics:
+        yield paired_bootstrap(metric, true, a, b, unit=unit, seed=seed)
+
+
+def rank_methods(
+    table: pl.DataFrame, *, metric: str = "rmse_capped", alpha: float = 0.05
+) -> FriedmanNemenyi:
+    """Friedman's test and Nemenyi's critical difference of methods over data sets.
+
+    A block is a group of comparable runs (usually one per data set), its scores the means over
+    seeds. Methods that are not in every group are left out.
+
+    Raises:
+        ValueError: fewer than three methods or two groups remain, or groups share a data set, so
+            that they are not independent blocks.
+    """
+    means = means_over_seeds(table)
+    groups = means.select(GROUP).unique(maintain_order=True)
+    if groups["dataset"].n_unique() < groups.height:
+        raise ValueError(
+            "several groups are of one data set, so they are not independent. Remedy: give the "
+            "runs of one configuration per data set."
+        )
+    counts = means.group_by("method", maintain_order=True).len()
+    names = counts.filter(pl.col("len") == groups.height)["method"].to_list()
+    score = f"{metric}_mean"
+    scores = [
+        [float(part.filter(pl.col("method") == name)[score].item()) for name in names]
+        for _, part in means.group_by("group", "dataset", maintain_order=True)
+    ]
+    if len(names) < 3 or len(scores) < 2:
+        raise ValueError(
+            f"a ranking needs 3 methods on 2 data sets or more; {len(names)} method(s) have runs "
+            f"on all {len(scores)} data set(s)"
+        )
+    return friedman_nemenyi(scores, names, alpha=alpha)
