@@ -233,7 +233,7 @@ def score_difference(
     if d.ndim != 1 or not np.isfinite(d).all():
         raise ValueError("scores must be two finite vectors of the same rows")
     index, size = unit_index(unit, d.size)
-    totals = np.bincount(index, weights=d, minlength=size)
+    totals = np.bincount(index, weights=d, minlength=size).astype(np.float64)
     counts = np.bincount(index, minlength=size).astype(np.float64)
     interval = mean_interval(totals, counts, level=level, n_resamples=n_resamples, seed=seed)
     return Difference(metric=metric, value=float(d.mean()), interval=interval)
