@@ -124,7 +124,8 @@ def test_nominal_coverage_over_repeated_fleets(censored: float, make_table: Tabl
     """One point of each of 20 new units per fleet: hits per level stay within binomial error.
 
     The units of one fleet share a calibration, which adds to the variance: the bounds are those of
-    a binomial of the fleets' effective number of units, n/(1 + n_new/n_calibration).
+    a binomial of the fleets' effective number of units, n/(1 + n_new/n_calibration). The levels
+    k/(n + 1) of the zones (30 units or more) may lie above the nominal one by 1/31.
     """
     levels, fleets, new_units, units, rows = (0.8, 0.9, 0.95), 60, 20, 80, 10
     hits = dict.fromkeys(levels, 0)
@@ -143,4 +144,4 @@ def test_nominal_coverage_over_repeated_fleets(censored: float, make_table: Tabl
     for level in levels:
         share = hits[level] / (fleets * new_units)
         low, high = stats.binom.ppf([0.005, 0.995], round(effective), level) / round(effective)
-        assert low <= share <= high, f"nominal {level:.0%}, covered {share:.1%}"
+        assert low <= share <= high + (1.0 - level) / 31.0, f"{level:.0%}: covered {share:.1%}"

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
+FOLDS = 20
 
 
 class ConditionalDistribution(Protocol):
@@ -109,12 +110,14 @@ class DistributionModel:
 
 
 def out_of_fold(base: str, points: EvaluationPoints, edges: Array) -> tuple[RULDistribution, Any]:
-    """Distribution of every point, fitted without its fold, and the fit on all points.
+    """Distribution of every point, fitted without its unit, and the fit on all points.
 
-    With fewer than two folds the points are divided by unit into five.
+    The units are divided into ``FOLDS`` parts of their own: a part's distributions come from the
+    points of all others, so that they are nearly as sharp as the final fit. The predictions in
+    the points are out of fold already.
     """
     kind = CONDITIONAL_DISTRIBUTIONS[base]
-    folds = points.fold if len(np.unique(points.fold)) > 1 else points.unit % 5
+    folds = points.unit % FOLDS
     final = kind().fit(points, edges)
     # What a base selects itself (bandwidths) is selected once: on held-out folds.
     again = getattr(final, "bandwidth", None)
