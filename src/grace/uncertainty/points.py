@@ -131,9 +131,8 @@ def evaluation_points(
     middle = (((pl.col("_stretch") + 0.5) * size) / taken).floor().cast(pl.Int64)
     chosen = known.filter(row == middle)
     pred, spread, age = point_inputs(chosen, prediction, candidates)
-    _, unit = np.unique(chosen["unit"].to_numpy(), return_inverse=True)
     return EvaluationPoints(
-        unit=unit.astype(np.int64),
+        unit=_numbered(chosen, age, pred),
         fold=chosen["fold"].to_numpy().astype(np.int64),
         prediction=pred,
         spread=spread,
@@ -142,3 +141,15 @@ def evaluation_points(
         event=chosen["_event"].to_numpy(),
         rows=chosen["_rows"].to_numpy().astype(np.float64),
     )
+
+
+def _numbered(chosen: pl.DataFrame, age: Array, prediction: Array) -> npt.NDArray[np.int64]:
+    """Units numbered by their lives, so that what depends on the numbers is free of the names."""
+    names, unit = np.unique(chosen["unit"].to_numpy(), return_inverse=True)
+    unit = unit.reshape(-1)
+    life = np.zeros(len(names))
+    np.maximum.at(life, unit, age + chosen["_y"].to_numpy())
+    order = np.lexsort((np.bincount(unit, weights=prediction), life.astype(np.float32)))
+    number = np.empty(len(names), dtype=np.int64)
+    number[order] = np.arange(len(names))
+    return np.asarray(number[unit])
