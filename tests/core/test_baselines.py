@@ -197,3 +197,14 @@ def test_gradnorm_weights_stay_positive() -> None:
         balancer(*losses, task_grad_norms=torch.tensor([10.0, 1.0])).backward()
         assert (balancer.weights > 0).all()
         optimizer.step()
+
+
+def test_fall_backs_are_counted() -> None:
+    gradnorm = GradNormLoss()
+    for norms in ([float("nan"), 1.0], [1.0, 1.0], [1.0, float("inf")]):
+        gradnorm(A, B, task_grad_norms=torch.tensor(norms))
+    assert int(gradnorm.telemetry()["skipped"]) == 2
+    dwa = DWALoss()
+    for mean in (1.0, float("nan"), 1.0, 1.0):  # two ratios contain the bad mean
+        dwa.on_epoch_end(torch.tensor([mean, 1.0]))
+    assert int(dwa.telemetry()["skipped"]) == 2

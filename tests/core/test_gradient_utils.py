@@ -19,6 +19,7 @@ from grace.core.gradient_utils import (
     gramian,
     last_shared_layer_params,
     task_gradients,
+    unwrap,
 )
 from grace.models import DualTaskModel
 
@@ -175,3 +176,30 @@ def test_last_shared_layer(toy: Make) -> None:
     assert [id(p) for p in last_shared_layer_params(big)] == [
         id(p) for p in big.funnel.layers[-1].parameters()
     ]
+
+
+@pytest.mark.parametrize("wrap", ["average", "parallel", "compile", "nested"])
+def test_wrappers_are_removed(wrap: str) -> None:
+    model = DualTaskModel(c_in=3, lstm_hidden=4, num_heads=2)
+    wrapped: Any = {
+        "average": torch.optim.swa_utils.AveragedModel,
+        "parallel": nn.DataParallel,
+        "compile": lambda m: torch.compile(m, backend="eager"),
+        "nested": lambda m: torch.compile(nn.DataParallel(m), backend="eager"),
+    }[wrap](model)
+    inner = unwrap(wrapped)
+    assert type(inner) is DualTaskModel
+    for function in (get_shared_params, get_head_params, last_shared_layer_params):
+        assert [id(p) for p in function(wrapped)] == [id(p) for p in function(inner)]
+    assert len(get_head_params(wrapped)) == len(get_head_params(model)) > 0
+
+
+@pytest.mark.parametrize("function", [get_shared_params, get_head_params, last_shared_layer_params])
+def test_a_model_without_a_head_is_refused(function: Any) -> None:
+    model = nn.ModuleDict({"trunk": nn.Linear(3, 2), "output": nn.Linear(2, 1)})
+    with pytest.raises(ValueError, match=r"no head found in ModuleDict .*trunk, output"):
+        function(model)
+    with pytest.raises(ValueError, match="no child module exit"):
+        function(model, heads=["exit"])
+    want = model["output"] if function is get_head_params else model["trunk"]
+    assert [id(p) for p in function(model, heads=["output"])] == [id(p) for p in want.parameters()]

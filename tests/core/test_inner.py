@@ -224,3 +224,13 @@ def test_a_value_out_of_range_is_refused_when_the_loss_is_built(
     with pytest.raises(ValueError, match="=") as caught:
         INNER_LOSSES[name](torch.ones(2), torch.zeros(2), **options)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((2, 3), (3, 2)), ((2, 3), (6,)), ((1, 6), (6,)), ((), ()), ((6, 1, 1), (6,))],
+)
+def test_other_shapes_are_refused(name: str, left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="one value per sample"):
+        build_inner_loss(name)(torch.zeros(left), torch.zeros(right))

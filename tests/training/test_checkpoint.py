@@ -122,7 +122,7 @@ def test_logs_are_json_whatever_the_values(tmp_path: Path) -> None:
     (tmp_path / "telemetry.jsonl").write_text('{"step": 0, "cosine": NaN}\n')  # of an old run
     journal = JSONLLogger(tmp_path)
     journal.rewind(1, [{"epoch": 0, "step": 1, "rmse": {"validation": float("nan")}}])
-    journal.step(1, StepLog(one, one, one, one, torch.ones(2), diagnostics))
+    journal.step(1, StepLog(one, torch.ones(2), one, torch.ones(2), diagnostics))
     journal.epoch({"epoch": 1, "step": 2, "loss": float("-inf"), "weights": (0.5, 0.5)})
     for name in ("telemetry.jsonl", "history.jsonl"):
         for line in (tmp_path / name).read_text().splitlines():

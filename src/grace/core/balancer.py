@@ -1,29 +1,33 @@
-"""The outer axis: what every balancer has in common.
+"""The outer axis: what all balancers have in common.
 
-A balancer turns the K task losses of a step into one loss, ``L = Σ_i λ_i · L_i``. It declares the
-signal it reads; whoever drives it (``grace.training.step``) supplies that signal:
+A balancer combines the K task losses of a step into one loss, ``L = Σ_i λ_i · L_i``. It declares
+the signal it reads; the training step (``grace.training.step``) supplies that signal:
 
 =========== ==================================================== =============================
-signal      what it is given                                     balancers
+signal      what is passed                                       balancers
 =========== ==================================================== =============================
 losses      the K losses                                         fixed, uncertainty, dwa
-norms       ‖∂L_i/∂(site)‖ at the ``site`` it declares: all      gaba, gradnorm
-            shared parameters, the last shared layer, or z
-gramian     ⟨∂L_i/∂θ, ∂L_j/∂θ⟩ over the shared parameters        the gradient surgeons
+norms       (K,) norms of the task gradients                     gaba, gradnorm
+gramian     (K, K) inner products of the task gradients          gradient surgery
 =========== ==================================================== =============================
 
-In evaluation mode (``.eval()``) a balancer applies its weights without updating its state.
+The gradients are taken at the balancer's ``site``: all shared parameters, the last shared layer,
+or the shared feature z. In evaluation mode (``.eval()``) a balancer applies its weights without
+updating its state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from grace.core.gradient_utils import compute_task_grad_norm
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["BaseMTLLoss", "LossBalancer", "Signal", "Site"]
 
@@ -32,13 +36,27 @@ Site = Literal["shared", "last_layer", "feature"]
 
 
 class LossBalancer(nn.Module):
-    """A way to weigh K task losses: ``forward(rul_loss, health_loss, **extras) -> total``.
+    """Base class: combines K task losses, ``forward(rul_loss, health_loss, **extras) -> total``.
 
     Subclasses implement :meth:`combine`. All state that must survive a restart is in buffers or
-    parameters, each registered with its final shape.
+    parameters, each registered with its final shape. The state stays in float32 or float64: a
+    conversion to a shorter type (``.half()``, ``.to(torch.bfloat16)``) moves it to the device and
+    keeps its type, because a moving average with β = 0.99 does not advance in bfloat16.
 
     Args:
-        n_tasks: K.
+        n_tasks: number of tasks K, at least 2.
+
+    Raises:
+        ValueError: ``n_tasks`` is less than 2.
+
+    Example:
+        >>> class SmallerLossFirst(LossBalancer):
+        ...     def combine(self, losses, **signal):
+        ...         return self._apply_weights(losses, torch.softmax(-losses.detach(), dim=0))
+        >>> balancer = SmallerLossFirst()
+        >>> total = balancer(torch.tensor(1.0), torch.tensor(1.0))
+        >>> balancer.weights
+        tensor([0.5000, 0.5000])
     """
 
     signal: ClassVar[Signal] = "losses"
@@ -52,9 +70,17 @@ class LossBalancer(nn.Module):
         self.n_tasks = n_tasks
         self.register_buffer("applied_weights", torch.full((n_tasks,), 1.0 / n_tasks))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def convert(tensor: Tensor) -> Tensor:
+            converted = fn(tensor)
+            shorter = converted.is_floating_point() and converted.element_size() < 4
+            return tensor.to(converted.device) if shorter else converted
+
+        return super()._apply(convert, recurse)  # type: ignore[no-any-return]
+
     @property
     def needs_signal(self) -> bool:
-        """Whether the coming call reads its norms or Gramian, or can do without this time."""
+        """Whether the next call reads its norms or Gramian (a balancer can skip steps)."""
         return self.training and self.signal != "losses"
 
     @property
@@ -77,9 +103,10 @@ class LossBalancer(nn.Module):
             rul_loss: scalar loss of the RUL task.
             health_loss: scalar loss of the health task.
             other_losses: scalar losses of further tasks, up to ``n_tasks`` in all.
-            shared_params: θ_shared, from which a balancer that reads norms takes them itself if
-                ``task_grad_norms`` is not given (two extra backward passes).
-            task_grad_norms: (K,) norms the caller has taken already.
+            shared_params: θ_shared, from which a balancer that reads norms computes them if
+                ``task_grad_norms`` is not given (one more backward pass per task). Under
+                data-parallel training these are the norms of one rank: pass norms instead.
+            task_grad_norms: (K,) norms, if the caller has computed them already.
             gramian: (K, K) inner products of the task gradients.
 
         Returns:
@@ -128,25 +155,28 @@ class LossBalancer(nn.Module):
         raise NotImplementedError
 
     def _apply_weights(self, losses: Tensor, weights: Tensor) -> Tensor:
-        """Σ λ_i L_i, remembering λ for :attr:`weights`."""
+        """Σ λ_i L_i; stores λ for :attr:`weights`."""
         if self.training:
             self.applied_weights.copy_(weights.detach())
         return (weights * losses).sum()
 
     def on_epoch_end(self, mean_losses: Tensor) -> None:
-        """Told once per epoch the mean of each task loss over the epoch, (K,)."""
+        """Receive the mean of each task loss over the epoch that has ended, (K,)."""
+
+    def on_fit_start(self, *, target_std: float) -> None:
+        """Receive, before training, the standard deviation of the RUL labels it trains on."""
 
     def telemetry(self) -> dict[str, Tensor]:
-        """What a log should hold beside λ: name → scalar or (K,) tensor, detached."""
+        """Values to log in addition to λ: name → scalar or (K,) tensor, detached."""
         return {}
 
     def reset(self) -> None:
-        """Back to the state of a new balancer."""
+        """Restore the state of a new balancer."""
         for name, value in type(self)(**self.init_options()).state_dict().items():
             self.state_dict()[name].copy_(value)
 
     def init_options(self) -> dict[str, Any]:
-        """The arguments that build an equal balancer."""
+        """Arguments that build an equal balancer."""
         return {"n_tasks": self.n_tasks}
 
     def extra_repr(self) -> str:
@@ -154,4 +184,5 @@ class LossBalancer(nn.Module):
         return ", ".join(f"{k}={v}" for k, v in self.init_options().items())
 
 
-BaseMTLLoss = LossBalancer  # the published name
+BaseMTLLoss = LossBalancer
+"""The published name of :class:`LossBalancer`."""

@@ -1,4 +1,4 @@
-"""Balancers to hold GABA against: fixed weights, and those that read losses or norms."""
+"""Balancers to compare GABA with: fixed weights, and those that read losses or norms."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ class FixedWeightLoss(LossBalancer):
 
     Raises:
         ValueError: a weight is negative, not finite, or all are zero.
+
+    Example:
+        >>> balancer = FixedWeightLoss(0.25, 0.75)
+        >>> balancer(torch.tensor(8.0), torch.tensor(4.0))
+        tensor(5.)
     """
 
     def __init__(
@@ -72,7 +77,24 @@ class UncertaintyLoss(LossBalancer):
 
     ``L = Σ_i ½·exp(−s_i)·L_i + ½·s_i`` for a regression and ``exp(−s_i)·L_i + ½·s_i`` for a
     classification task, with learned s_i = log σ_i². The first task is a regression, the others
-    are classifications. The s_i are parameters: they must be given to an optimiser.
+    are classifications (or negative log likelihoods). The s_i are parameters: they must be passed
+    to an optimiser.
+
+    Known differences to the published method:
+
+    * none in the objective; s_i = log σ_i² is learned instead of σ_i, as the authors recommend for
+      numerical stability, and starts at 0;
+    * the weighted MSE, Huber, NASA and quantile losses are treated as the squared error of the
+      regression term, although they belong to other likelihoods.
+
+    Args:
+        n_tasks: number of tasks K.
+
+    Example:
+        >>> balancer = UncertaintyLoss()
+        >>> total = balancer(torch.tensor(8.0), torch.tensor(0.5))
+        >>> total.item(), balancer.weights.tolist()
+        (4.5, [0.5, 1.0])
     """
 
     def __init__(self, n_tasks: int = 2) -> None:
@@ -96,12 +118,33 @@ class DWALoss(LossBalancer):
     """Dynamic weight average (Liu, Johns & Davison 2019, section 3.3, eq. 7).
 
     λ_i = K · softmax_i(r_i/temperature) with r_i = L_i(t−1)/L_i(t−2) over epoch means; 1 in the
-    first two epochs. Weights sum to K, as published.
+    first two epochs. Weights sum to K, as published. An epoch whose ratio is not finite leaves the
+    weights as they are and is counted in the telemetry as ``skipped``.
+
+    Known differences to the published method:
+
+    * L_i(t−2) below 1e-12 is replaced by 1e-12, so that a task that is solved exactly does not
+      divide by zero.
+
+    Args:
+        n_tasks: number of tasks K.
+        temperature: softness of the softmax; large values give equal weights.
+
+    Raises:
+        ValueError: ``temperature`` is not positive.
+
+    Example:
+        >>> balancer = DWALoss()
+        >>> for epoch_means in ([4.0, 1.0], [2.0, 1.0]):  # the first loss halves
+        ...     balancer.on_epoch_end(torch.tensor(epoch_means))
+        >>> balancer.weights
+        tensor([0.8756, 1.1244])
     """
 
     previous: Tensor
     before_previous: Tensor
     epochs_seen: Tensor
+    skipped_count: Tensor
 
     def __init__(self, n_tasks: int = 2, temperature: float = 2.0) -> None:
         super().__init__(n_tasks)
@@ -112,6 +155,7 @@ class DWALoss(LossBalancer):
         self.register_buffer("previous", torch.ones(n_tasks))
         self.register_buffer("before_previous", torch.ones(n_tasks))
         self.register_buffer("epochs_seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("skipped_count", torch.zeros((), dtype=torch.int64))
 
     def combine(self, losses: Tensor, **signal: Tensor) -> Tensor:
         """Σ λ_i L_i with the weights of this epoch."""
@@ -128,6 +172,12 @@ class DWALoss(LossBalancer):
                 if bool(torch.isfinite(ratio).all()):
                     scaled = torch.softmax(ratio / self.temperature, dim=0)
                     self.applied_weights.copy_(self.n_tasks * scaled)
+                else:
+                    self.skipped_count += 1
+
+    def telemetry(self) -> dict[str, Tensor]:
+        """Number of epochs whose loss ratio was not finite."""
+        return {"skipped": self.skipped_count}
 
     def init_options(self) -> dict[str, Any]:
         """K and the temperature."""
@@ -140,18 +190,34 @@ class GradNormLoss(LossBalancer):
     The weights w are learned so that G_i = w_i·‖∂L_i/∂W‖ approaches Ḡ·r_i^α, with W the last
     shared layer, r_i the inverse training rate (L_i/L_i(0) over its mean). As w_i > 0 is a factor
     of the norm, ∂G_i/∂w_i = ‖∂L_i/∂W‖ is known, and no second-order graph is needed: the loss
-    returned carries Σ_i |G_i − target_i| as a function of w alone. w are parameters, to be given
-    to an optimiser; they are kept positive and renormalised to sum to K, as published.
+    returned contains Σ_i |G_i − target_i| as a function of w alone. w are parameters, to be passed
+    to an optimiser. If a norm or a target is not finite, w gets no gradient in that step and the
+    step is counted in the telemetry as ``skipped``.
+
+    Known differences to the published method:
+
+    * w is clamped to at least 1e-3 before each renormalisation to Σw = K, so that a weight cannot
+      become negative; published is the renormalisation alone, after the update instead of before
+      the next one;
+    * L_i(0) is the loss of the first step with finite losses, at least 1e-12.
 
     Args:
-        n_tasks: K.
-        alpha: strength of the pull towards equal training rates.
+        n_tasks: number of tasks K.
+        alpha: strength α of the restoring force towards equal training rates (published: 1.5).
+
+    Example:
+        >>> balancer = GradNormLoss()
+        >>> norms = torch.tensor([10.0, 1.0])
+        >>> balancer(torch.tensor(8.0), torch.tensor(2.0), task_grad_norms=norms).backward()
+        >>> balancer.task_weights.grad  # gradient descent reduces the first weight
+        tensor([10., -1.])
     """
 
     signal = "norms"
     site = "last_layer"
     initial_losses: Tensor
     started: Tensor
+    skipped_count: Tensor
 
     def __init__(self, n_tasks: int = 2, alpha: float = 1.5) -> None:
         super().__init__(n_tasks)
@@ -160,6 +226,7 @@ class GradNormLoss(LossBalancer):
         self.applied_weights.fill_(1.0)
         self.register_buffer("initial_losses", torch.ones(n_tasks))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("skipped_count", torch.zeros((), dtype=torch.int64))
 
     def combine(self, losses: Tensor, **signal: Tensor) -> Tensor:
         """Σ w_i L_i, plus a term that moves w only."""
@@ -176,11 +243,18 @@ class GradNormLoss(LossBalancer):
             target = (weights * norms).mean() * (rate / rate.mean()) ** self.alpha
         total = self._apply_weights(losses, weights)
         usable = bool(torch.isfinite(norms).all()) and bool(torch.isfinite(target).all())
-        if not (self.training and usable):
+        if not self.training:
+            return total
+        if not usable:
+            self.skipped_count += 1
             return total
         pull = (self.task_weights * norms - target).abs().sum()
-        # Its value is taken out again: the loss that is logged is Σ w_i L_i.
+        # The value is subtracted again: the loss that is logged is Σ w_i L_i.
         return total + (pull - pull.detach())
+
+    def telemetry(self) -> dict[str, Tensor]:
+        """Number of steps whose norms or targets were not finite."""
+        return {"skipped": self.skipped_count}
 
     def init_options(self) -> dict[str, Any]:
         """K and α."""

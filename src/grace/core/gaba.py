@@ -19,6 +19,10 @@ def closed_form_weights(norms: Tensor, closed_form: ClosedForm = "complement") -
 
     ``complement``: λ_i = (S − g_i)/((K−1)·S) with S = Σ g_j. ``inverse``: λ_i ∝ 1/g_i. For K = 2
     they agree; for K ≥ 3 only ``inverse`` equalises λ_i·g_i. All norms zero gives 1/K.
+
+    Example:
+        >>> closed_form_weights(torch.tensor([3.0, 1.0]))
+        tensor([0.2500, 0.7500])
     """
     size = norms.numel()
     total = norms.sum()
@@ -39,16 +43,26 @@ class GABALoss(LossBalancer):
     Per step, with g_i = ‖∂L_i/∂θ_shared‖₂ of the losses that are actually combined:
 
     1. λ_i = (S − g_i)/((K−1)·S), S = Σ g_j; for K = 2 λ_rul = g_health/(g_rul + g_health);
-    2. λ̂ ← β·λ̂ + (1−β)·λ from λ̂ = 1/K, no bias correction; left as it is, and counted, if a norm
-       is zero or not finite;
-    3. λ*_i = max(λ̂_i, λ_min)/Σ_j max(λ̂_j, λ_min), which is what weighs the losses, as a constant;
-    4. for the first ``warmup_steps`` steps λ* = 1/K and λ̂ is left alone.
+    2. λ̂ ← β·λ̂ + (1−β)·λ from λ̂ = 1/K, no bias correction; unchanged, and counted, if a norm is
+       zero or not finite;
+    3. λ*_i = max(λ̂_i, λ_min)/Σ_j max(λ̂_j, λ_min) is the weight of loss i, a constant in θ;
+    4. for the first ``warmup_steps`` steps λ* = 1/K and λ̂ is not updated.
 
     After renormalisation the smallest weight is λ_min/(1 + λ_min) for K = 2 (0.0476 at 0.05).
-    At a norm ratio near 500 the floor binds after about 233 updates, and from there on GABA is
-    the fixed weighting (0.0476, 0.9524): ``floor_share`` tells for how much of a run that held.
-    The controller reads the norm of whatever inner loss is used, so changing the inner axis
-    changes λ too: the axes commute in composition, not in what the controller does.
+    At a norm ratio near 500 the floor is active after about 233 updates, and from then on GABA
+    equals fixed weights near (0.0477, 0.9523): the telemetry reports the share of such steps as
+    ``floor_share``. The norms are those of the inner loss in use, so a change of the inner loss
+    changes λ as well.
+
+    Known differences to the published method:
+
+    * a zero or non-finite norm skips the update and is counted; the published text leaves the case
+      open;
+    * the smallest weight after renormalisation is λ_min/(1 + (K−1)·λ_min) or more, not λ_min;
+    * ``closed_form="inverse"``, ``update_every`` and ``site`` are additions; their defaults are
+      the published method;
+    * the combined gradient is computed as Σ λ_i ∇L_i from the gradients taken for the norms, which
+      equals a further backward pass because λ* is constant in θ.
 
     Args:
         n_tasks: K.

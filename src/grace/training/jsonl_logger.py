@@ -7,8 +7,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from grace.files import open_append, write_text
 from grace.training.step import StepLog
 
@@ -95,8 +93,7 @@ class JSONLLogger:
     def step(self, step: int, log: StepLog) -> None:
         """Log a step: losses, gradient norm before clipping, λ, and the balancer's diagnostics."""
         if self.folder is not None:
-            values = {k: v for k, v in vars(log).items() if k != "diagnostics"} | log.diagnostics
-            plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
+            plain = {name: value.tolist() for name, value in log.as_dict().items()}
             self._append("telemetry.jsonl", {"step": step, **plain})
 
     def _append(self, name: str, record: dict[str, Any]) -> None:

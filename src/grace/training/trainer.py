@@ -105,6 +105,7 @@ class Trainer:
         )
         self.model.to(device)
         self.method.outer.to(device)
+        self.method.outer.on_fit_start(target_std=float(train.rul.double().std(correction=0)))
         optimizer = make_optimizer(self.model, self.method, cfg)
         average = weight_average(self.model, cfg.ema_decay, warmup=cfg.ema_warmup)
         stepper = TrainState(
@@ -165,7 +166,7 @@ class Trainer:
         # An epoch draws from its own seed, so resuming at its start needs no generator states.
         seed_generators(device, derived_seed(self.seed, "noise", epoch))
         batches = self._order(epoch, len(train), device)
-        sums = torch.zeros(4, device=device, dtype=torch.float64)
+        sums = torch.zeros(2 + self.method.outer.n_tasks, device=device, dtype=torch.float64)
         for i, index in enumerate(batches):
             step = epoch * len(batches) + i
             every, logged = cfg.diagnose_every, step % cfg.log_every == 0
@@ -174,13 +175,13 @@ class Trainer:
                 log = training_step(stepper, train.batch(index), diagnose=diagnose, log=logged)
             except NonFiniteLossError as error:
                 raise error.located(f"epoch {epoch + 1}, step {step}", train.unit_ids) from None
-            sums += torch.stack([log.loss, log.rul_loss, log.health_loss, log.grad_norm])
+            sums += torch.stack([log.loss, log.grad_norm, *log.losses])
             if logged:
                 journal.step(step, log)
             if self.on_progress is not None:
                 self.on_progress(Progress(epoch, cfg.epochs, i + 1, len(batches)))
         means = sums / len(batches)
-        self.method.outer.on_epoch_end(means[1:3].float())
+        self.method.outer.on_epoch_end(means[2:].float())
         evaluated = stepper.average.module if stepper.average is not None else self.model
         rmse = {}
         for name, windows in monitors.items():
@@ -190,7 +191,7 @@ class Trainer:
             if rmse[name] < result.best[name].rmse:
                 weights = {k: v.detach().cpu().clone() for k, v in evaluated.state_dict().items()}
                 result.best[name] = Best(epoch, rmse[name], weights)
-        loss, rul_loss, health_loss, grad_norm = means.tolist()
+        loss, grad_norm, rul_loss, health_loss = means[:4].tolist()
         return EpochRecord(
             epoch=epoch,
             step=(epoch + 1) * len(batches),

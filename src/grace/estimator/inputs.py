@@ -1,0 +1,104 @@
+"""From the table of a prediction to a fleet with the columns of training, and its predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from grace.candidates.life_table import ages
+from grace.data.errors import DataError
+from grace.data.fleet import Fleet
+from grace.data.table import TableSchema, read_table
+from grace.data.table.issue_log import IssueLog
+from grace.data.table.sources import load_raw_table
+from grace.estimator.saved_model import STACK, Learned
+
+__all__ = ["fleet_like_training", "predict_rows", "wanted_rows"]
+
+
+def fleet_like_training(table: Any, learned: Learned, **keys: Any) -> Fleet:
+    """The table as a fleet with the columns of training; fates are unknown unless given.
+
+    Raises:
+        DataError: the table cannot be used, or counts time in another unit than training.
+    """
+    if isinstance(table, Fleet):
+        fleet = table
+    elif learned.table_schema is None:
+        raise DataError(
+            "the model was fitted on a Fleet, so the roles of a table's columns are not known.",
+            remedy="give a Fleet, e.g. grace.read_table(...).",
+        )
+    else:
+        columns = set(_columns(table, learned.table_schema))
+        static = [c for c in learned.table_schema.static if c in columns]
+        keys = {"fate": "unknown", "static": static} | keys
+        fleet = read_table(table, schema=learned.table_schema, **keys)
+    known = learned.fleet_schema.time_unit
+    if fleet.schema.time_unit != known:
+        raise DataError(
+            f"time is counted in {fleet.schema.time_unit!r}, but the model was fitted on "
+            f"{known!r}.",
+            source=fleet.name,
+            remedy="convert the time column, and set time_unit accordingly.",
+        )
+    return _with_static(fleet, learned)
+
+
+def _with_static(fleet: Fleet, learned: Learned) -> Fleet:
+    """Static attributes that the table lacks, from the training units of the same name."""
+    absent = [c for c in learned.fleet_schema.static if c not in fleet.units.columns]
+    if not absent:
+        return fleet
+    known = learned.static.select(pl.col("unit").cast(pl.String).alias("__id"), *absent)
+    units = (
+        fleet.units.with_columns(pl.col("unit").cast(pl.String).alias("__id"))
+        .join(known, on="__id", how="left", maintain_order="left")
+        .drop("__id")
+    )
+    schema = fleet.schema.model_copy(update={"static": (*fleet.schema.static, *absent)})
+    return Fleet.from_frame(fleet.frame, schema, units=units, name=fleet.name, source=fleet.source)
+
+
+def wanted_rows(fleet: Fleet, every_row: bool) -> npt.NDArray[np.int64]:
+    """Numbers of all rows, or of the last row of each unit."""
+    if every_row:
+        return np.arange(fleet.n_rows)
+    return fleet.starts() + fleet.lengths() - 1
+
+
+def predict_rows(fleet: Fleet, rows: npt.NDArray[np.int64], learned: Learned) -> pl.DataFrame:
+    """Unit, time, age, each candidate and the stack at some rows.
+
+    Raises:
+        DataError: a prediction is not finite; the unit is named.
+    """
+    each = {name: c.predict(fleet, rows) for name, c in learned.candidates.items()}
+    stack = learned.stack.predict(each)
+    wrong = ~np.isfinite(stack)
+    column = fleet.frame.get_column(fleet.schema.unit)
+    if wrong.any():
+        raise DataError(
+            f"the prediction for unit {column[int(rows[np.argmax(wrong)])]} is not finite.",
+            source=fleet.name,
+            remedy="check the values of this unit.",
+        )
+    return pl.DataFrame(
+        {
+            "unit": column.gather(rows),
+            "time": fleet.times()[rows],
+            "age": ages(fleet)[rows],
+            **each,
+            STACK: stack,
+        }
+    )
+
+
+def _columns(table: Any, schema: TableSchema) -> list[str]:
+    """Column names of a table, without reading roles into them."""
+    return load_raw_table(
+        table, IssueLog("table"), encoding=schema.encoding, separator=schema.separator
+    ).columns

@@ -1,0 +1,375 @@
+"""One call from a table of sensor histories to predictions, intervals and failure probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from grace.candidates import CANDIDATES, Candidate, Stack, out_of_fold
+from grace.data.defaults import derive_defaults
+from grace.data.errors import DataError
+from grace.data.fleet import Fleet
+from grace.data.labels import LabelConfig, capped_rul, health_class
+from grace.data.preprocessing import Preprocessor, PreprocessorConfig
+from grace.data.schema import FleetSchema
+from grace.data.splits import kfold_units
+from grace.data.table import read_table
+from grace.data.table.table_schema import load_table_schema
+from grace.estimator.inputs import fleet_like_training, predict_rows, wanted_rows
+from grace.estimator.saved_model import STACK, Learned, load_model, save_model
+from grace.evaluation import mae, nasa_score, rmse
+from grace.uncertainty import DistributionModel, RULDistribution, fit_distribution
+
+__all__ = ["RULModel"]
+
+_HOLDOUT_FOLDS = 5
+
+
+class RULModel:
+    """Remaining useful life of any fleet, by the stack of candidates that predict it best.
+
+    Candidates (:data:`~grace.candidates.CANDIDATES`) are compared out of fold: every unit is
+    predicted by models that never saw it. The predictor is their non-negative stack, or the best
+    one of them where a combination is not better. Its distribution is fitted on the same
+    out-of-fold predictions and calibrated by unit. No test set is needed.
+
+    Args:
+        candidates: names of the candidates that compete; None means all.
+        cap: largest RUL that is predicted, in the fleet's unit of time; None takes 0.6 median
+            lives. Intervals and probabilities reach beyond it.
+        seed: of folds and candidates.
+        rows_per_unit: moments of each unit's record at which candidates are compared.
+
+    Attributes:
+        fleet_schema_: roles of the columns.
+        labels_: cap and health thresholds.
+        reasons_: why each derived setting has its value.
+        candidates_: the fitted candidates with a weight above 0.
+        stack_: weights and out-of-fold errors.
+        distribution_: calibrated distribution of the stack.
+        oof_: out-of-fold predictions, see :func:`~grace.candidates.out_of_fold`, with the column
+            ``stack``; None after :meth:`load`.
+        summary_: what to expect on a new unit, in one or two sentences.
+
+    Example:
+        >>> import grace
+        >>> fleet = grace.load_dataset("sim", n_train=12, n_test=3)
+        >>> model = grace.RULModel(candidates=["median_life", "linear"], seed=0).fit(fleet.train)
+        >>> model.predict(fleet.test).columns[:4]
+        ['unit', 'time', 'rul', 'health']
+        >>> model.predict_interval(fleet.test, coverage=0.8).columns
+        ['unit', 'time', 'rul', 'lower', 'upper']
+    """
+
+    fleet_schema_: FleetSchema
+    labels_: LabelConfig
+    reasons_: dict[str, str]
+    candidates_: dict[str, Candidate]
+    stack_: Stack
+    distribution_: DistributionModel
+    oof_: pl.DataFrame | None
+    _learned: Learned
+    summary_: str
+
+    def __init__(
+        self,
+        *,
+        candidates: Sequence[str] | None = None,
+        cap: float | None = None,
+        seed: int = 0,
+        rows_per_unit: int = 10,
+    ) -> None:
+        self.candidates = candidates
+        self.cap = cap
+        self.seed = seed
+        self.rows_per_unit = rows_per_unit
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        names = ("candidates", "cap", "seed", "rows_per_unit")
+        return {name: getattr(self, name) for name in names}
+
+    def set_params(self, **params: Any) -> RULModel:
+        """Change arguments of the constructor.
+
+        Raises:
+            ValueError: an argument is unknown.
+        """
+        for name, value in params.items():
+            if name not in self.get_params():
+                known = ", ".join(self.get_params())
+                raise ValueError(f"RULModel has no parameter {name!r}: choose from {known}")
+            setattr(self, name, value)
+        return self
+
+    def fit(
+        self,
+        table: Any,
+        *,
+        schema: Any = None,
+        store: str | Path | None = None,
+        progress: Callable[[str, int], None] | None = None,
+        **keys: Any,
+    ) -> RULModel:
+        """Learn from units of which some have failed; units still running are used too.
+
+        Args:
+            table: a :class:`~grace.data.Fleet`, or what :func:`~grace.data.read_table` reads.
+            schema: YAML file, mapping or ``TableSchema`` with the keys.
+            store: folder where finished (candidate, fold) pairs are kept; an interrupted fit of
+                the same data continues there.
+            progress: called with candidate and fold before each fit.
+            **keys: ``unit``, ``time``, ``time_unit``, ``fate``, ``static``, ``settings``,
+                ``ignore`` …, see :class:`~grace.data.table.TableSchema`.
+
+        Raises:
+            DataError: the table cannot be used, or fewer than two units have a known life.
+            ValueError: ``candidates`` names an unknown one, or ``cap`` is not positive.
+        """
+        if isinstance(table, Fleet):
+            if schema is not None or keys:
+                raise ValueError("a Fleet has its schema already: leave out schema and keys")
+            fleet, table_schema = table, None
+        else:
+            fleet = read_table(table, schema=schema, **keys)
+            table_schema = load_table_schema(schema, keys, known=fleet.name)
+        defaults = derive_defaults(fleet, cap=self.cap)
+        labels = LabelConfig.model_validate(defaults.values["labels"])
+        n_folds = defaults.n_folds if defaults.validation == "kfold" else _HOLDOUT_FOLDS
+        oof = out_of_fold(
+            fleet,
+            labels,
+            kfold_units(fleet, n_folds, seed=self.seed),
+            candidates=self.candidates,
+            seed=self.seed,
+            per_unit=self.rows_per_unit,
+            store=None if store is None else Path(store),
+            progress=progress,
+        )
+        stack = Stack().fit(oof)
+        used = {name: oof[name].to_numpy() for name in stack.used}
+        oof = oof.with_columns(pl.Series(STACK, stack.predict(used)))
+        learned = Learned(
+            fleet_schema=fleet.schema,
+            table_schema=table_schema,
+            labels=labels,
+            reasons=dict(defaults.reasons),
+            candidates={
+                name: CANDIDATES[name]().fit(fleet, labels, seed=self.seed) for name in used
+            },
+            stack=stack,
+            distribution=fit_distribution(
+                oof, STACK, candidates=list(used) if len(used) > 1 else ()
+            ),
+            # Compares the inputs of a prediction with those of training; predicts nothing.
+            input_check=Preprocessor(
+                PreprocessorConfig(missing_channel="fill", unseen="nearest", robust_limits=True),
+                default_conditions="auto" if fleet.schema.settings else 1,
+            ).fit(fleet),
+            static=fleet.units.select("unit", *fleet.schema.static),
+            provenance={
+                "source": asdict(fleet.source),
+                "content_hash": fleet.content_hash(),
+                "n_units": fleet.n_units,
+                "n_failed": int(fleet.units["failed"].sum()),
+                "n_rows": fleet.n_rows,
+            },
+            summary=stack.summary(fleet.schema.time_unit),
+        )
+        return self._adopt(learned, oof)
+
+    def predict(self, table: Any, *, every_row: bool = False) -> pl.DataFrame:
+        """RUL and health of each unit at its last row, or at every row.
+
+        Args:
+            table: a fleet, or a table in the format of training; no fate is needed.
+            every_row: one prediction per row instead of per unit.
+
+        Returns:
+            ``unit``, ``time``, ``rul`` (at most the cap, in the fleet's unit of time), ``health``
+            (class, 0 the healthiest), and, with one row per unit, how its inputs differ from
+            training: ``rows``, ``rows_filled``, ``rows_outside``, ``rows_unseen_condition``,
+            ``channels_outside``, ``channels_missing``, ``attributes_unknown``.
+
+        Raises:
+            DataError: the table cannot be used, or a column of training is missing.
+        """
+        fleet = self._fleet(table)
+        frame = predict_rows(fleet, wanted_rows(fleet, every_row), self._learned)
+        health = health_class(frame[STACK].to_numpy(), self.labels_)
+        found = frame.select("unit", "time", rul=pl.col(STACK)).with_columns(
+            health=pl.Series(health)
+        )
+        if every_row:
+            return found
+        flags = self._learned.input_check.transform(fleet).flags
+        assert flags is not None
+        return pl.concat([found, flags.drop("unit")], how="horizontal")
+
+    def predict_health(self, table: Any, *, every_row: bool = False) -> pl.DataFrame:
+        """Health class of each unit, and the probability of each class.
+
+        Returns:
+            ``unit``, ``time``, ``health``, ``p_health_0`` … from the predictive distribution.
+        """
+        fleet = self._fleet(table)
+        frame, distribution = self._distribution(fleet, every_row)
+        limits = (np.inf, *self.labels_.health_thresholds, 0.0)
+        below = [
+            np.ones(len(frame)) if np.isinf(v) else np.asarray(distribution.cdf(v)) for v in limits
+        ]
+        below[-1] = np.zeros(len(frame))
+        shares = {f"p_health_{i}": below[i] - below[i + 1] for i in range(len(limits) - 1)}
+        health = health_class(frame[STACK].to_numpy(), self.labels_)
+        return frame.select("unit", "time").with_columns(health=pl.Series(health), **shares)
+
+    def predict_interval(
+        self, table: Any, coverage: float = 0.9, *, every_row: bool = False
+    ) -> pl.DataFrame:
+        """Central predictive intervals of the uncapped RUL, calibrated by unit.
+
+        Returns:
+            ``unit``, ``time``, ``rul`` (the median), ``lower``, ``upper``.
+
+        Raises:
+            ValueError: ``coverage`` is not between 0 and 1.
+        """
+        if not 0.0 < coverage < 1.0:
+            raise ValueError(f"coverage={coverage} must lie between 0 and 1, e.g. 0.9")
+        half = (1.0 - coverage) / 2.0
+        frame = self.predict_quantiles(table, [half, 0.5, 1.0 - half], every_row=every_row)
+        lower, middle, upper = frame.columns[2:]
+        return frame.select(
+            "unit", "time", rul=pl.col(middle), lower=pl.col(lower), upper=pl.col(upper)
+        )
+
+    def predict_quantiles(
+        self, table: Any, levels: Sequence[float], *, every_row: bool = False
+    ) -> pl.DataFrame:
+        """Quantiles of the uncapped RUL.
+
+        Returns:
+            ``unit``, ``time``, and ``q<level>`` for each level, which never cross.
+
+        Raises:
+            ValueError: a level is not between 0 and 1, or given twice.
+        """
+        wanted = [float(v) for v in levels]
+        if not wanted or len(set(wanted)) < len(wanted) or not all(0 < v < 1 for v in wanted):
+            raise ValueError(f"levels={levels} must be different numbers between 0 and 1")
+        frame, distribution = self._distribution(self._fleet(table), every_row)
+        values = distribution.quantiles(wanted)
+        columns = {f"q{v:g}": values[:, i] for i, v in enumerate(wanted)}
+        return frame.select("unit", "time").with_columns(**columns)
+
+    def prob_failure_within(
+        self, table: Any, horizon: float, *, every_row: bool = False
+    ) -> pl.DataFrame:
+        """Probability that a unit fails within the next ``horizon`` units of time.
+
+        Returns:
+            ``unit``, ``time``, ``probability``.
+
+        Raises:
+            ValueError: ``horizon`` is negative or not finite.
+        """
+        if not (np.isfinite(horizon) and horizon >= 0):
+            raise ValueError(f"horizon={horizon} must be a finite time of 0 or more")
+        frame, distribution = self._distribution(self._fleet(table), every_row)
+        within = np.asarray(distribution.prob_failure_within(float(horizon)))
+        return frame.select("unit", "time").with_columns(probability=pl.Series(within))
+
+    def evaluate(self, table: Any, *, coverage: float = 0.9, **keys: Any) -> dict[str, Any]:
+        """Errors at the last row of units whose remaining life is known.
+
+        Args:
+            table: a fleet, or a table read with the schema of training and these keys.
+            coverage: of the intervals that are checked.
+            **keys: replace those of training, e.g. ``fate=units``.
+
+        Returns:
+            ``n_units``, ``rmse_capped``, ``mae_capped``, ``nasa_capped``, ``rmse_raw`` (uncapped
+            truth), ``interval_coverage``, ``interval_width``, ``coverage``, ``time_unit``.
+
+        Raises:
+            DataError: no unit has a known remaining life.
+        """
+        fleet = self._fleet(table, **keys)
+        last = wanted_rows(fleet, every_row=False)
+        raw, capped = fleet.rul()[last], capped_rul(fleet, self.labels_)[last]
+        known = np.isfinite(raw)
+        if not known.any():
+            raise DataError(
+                "no unit has a known remaining life, so nothing can be evaluated.",
+                source=fleet.name,
+                remedy='give the fates, e.g. fate={"rul_at_end": "hours_left"}.',
+            )
+        frame, distribution = self._distribution(fleet, every_row=False)
+        predicted = frame[STACK].to_numpy()[known]
+        low, high = (side[known] for side in distribution.interval(coverage))
+        raw, capped = raw[known], capped[known]
+        return {
+            "n_units": int(known.sum()),
+            "rmse_capped": float(rmse(capped, predicted)),
+            "mae_capped": float(mae(capped, predicted)),
+            "nasa_capped": float(nasa_score(capped, predicted)),
+            "rmse_raw": float(rmse(raw, predicted)),
+            "interval_coverage": float(np.mean((low <= raw) & (raw <= high))),
+            "interval_width": float(np.mean(high - low)),
+            "coverage": coverage,
+            "time_unit": fleet.schema.time_unit,
+        }
+
+    def score(self, table: Any, **keys: Any) -> float:
+        """Negative RMSE of :meth:`evaluate` on capped labels: higher is better."""
+        return -float(self.evaluate(table, **keys)["rmse_capped"])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model to a folder: JSON and safetensors, no pickle.
+
+        Raises:
+            ArtifactError: the folder holds files, but no model of this kind.
+            OSError: a file cannot be written.
+        """
+        self._fitted()
+        return save_model(Path(folder), self.get_params(), self._learned)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RULModel:
+        """Read a model that :meth:`save` wrote.
+
+        Raises:
+            ArtifactError: the folder holds none, or a file was changed or damaged.
+        """
+        params, learned = load_model(Path(folder))
+        return cls(**params)._adopt(learned, None)
+
+    def _adopt(self, learned: Learned, oof: pl.DataFrame | None) -> RULModel:
+        """Take over what was learned."""
+        self._learned, self.oof_ = learned, oof
+        self.fleet_schema_, self.labels_ = learned.fleet_schema, learned.labels
+        self.reasons_, self.summary_ = dict(learned.reasons), learned.summary
+        self.candidates_, self.stack_ = dict(learned.candidates), learned.stack
+        self.distribution_ = learned.distribution
+        return self
+
+    def _fitted(self) -> None:
+        if not hasattr(self, "_learned"):
+            raise DataError("this RULModel is not fitted.", remedy="call fit first.")
+
+    def _fleet(self, table: Any, **keys: Any) -> Fleet:
+        self._fitted()
+        return fleet_like_training(table, self._learned, **keys)
+
+    def _distribution(self, fleet: Fleet, every_row: bool) -> tuple[pl.DataFrame, RULDistribution]:
+        frame = predict_rows(fleet, wanted_rows(fleet, every_row), self._learned)
+        return frame, self.distribution_.predict(frame)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{k}={v!r}" for k, v in self.get_params().items() if v is not None)
+        return f"RULModel({given})"

@@ -1,0 +1,194 @@
+"""From a table to predictions, through the one public object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import grace
+from grace.data import DataError
+from grace.estimator import RULModel
+from grace.prediction import ArtifactError
+
+SIMPLE = ["constant", "group_median_life", "linear"]
+KEYS: dict[str, Any] = {"unit": "unit", "time": "hour", "time_unit": "hours"}
+
+
+def histories(
+    n_units: int = 16, *, seed: int = 0, scale: float = 1.0, affine: tuple[float, float] = (1, 0)
+) -> pl.DataFrame:
+    """Pumps whose temperature rises with age over life; every fourth is still running."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for u in range(n_units):
+        life = int(rng.integers(30, 60))
+        seen = life if u % 4 else int(0.6 * life)
+        t = np.arange(seen)
+        parts.append(
+            pl.DataFrame(
+                {
+                    "unit": [f"p{u}"] * seen,
+                    "hour": t * scale,
+                    "temp": affine[0] * (40 + 10 * (t / life) ** 2 + rng.normal(0, 0.3, seen))
+                    + affine[1],
+                    "flow": 3.0 + rng.normal(0, 0.2, seen),
+                    "failed": np.where((t == life - 1) & (seen == life), 1, 0),
+                }
+            )
+        )
+    return pl.concat(parts)
+
+
+def today() -> pl.DataFrame:
+    """New pumps part of the way through their lives, without any fate."""
+    late = histories(6, seed=5).drop("failed")
+    return late.filter(pl.col("hour") < 25)
+
+
+@pytest.fixture(scope="module")
+def model() -> RULModel:
+    return RULModel(candidates=SIMPLE, seed=0).fit(histories(), **KEYS, fate="failed")
+
+
+def test_it_is_the_public_name() -> None:
+    assert grace.RULModel is RULModel
+    assert "RULModel" in dir(grace)
+
+
+def test_one_row_per_unit_with_what_is_unusual(model: RULModel) -> None:
+    found = model.predict(today())
+    assert found["unit"].to_list() == [f"p{u}" for u in range(6)]
+    assert found["rul"].is_between(0, model.labels_.cap).all()
+    assert found["channels_missing"].list.len().sum() == 0
+    every = model.predict(today(), every_row=True)
+    assert every.height == today().height
+    last = every.group_by("unit", maintain_order=True).last()
+    np.testing.assert_allclose(last["rul"].to_numpy(), found["rul"].to_numpy())
+
+
+def test_it_learns_what_the_sensors_say(model: RULModel) -> None:
+    known = histories(12, seed=9)
+    result = model.evaluate(
+        known.filter(pl.col("hour") < 20), fate={"table": ends(known), "failure_time": "end"}
+    )
+    assert result["n_units"] == 9
+    assert result["rmse_capped"] < 0.5 * result["rmse_raw"] + model.labels_.cap / 3
+    assert model.stack_.rmse_ < model.stack_.errors_[-1].rmse
+    assert "hours" in model.summary_
+    assert model.score(
+        known.filter(pl.col("hour") < 20), fate={"table": ends(known), "failure_time": "end"}
+    ) == pytest.approx(-result["rmse_capped"])
+
+
+def ends(table: pl.DataFrame) -> pl.DataFrame:
+    return (
+        table.group_by("unit", maintain_order=True)
+        .agg(pl.col("hour").max().alias("end"), pl.col("failed").max())
+        .with_columns(end=pl.when(pl.col("failed") == 1).then(pl.col("end")))
+        .drop("failed")
+    )
+
+
+def test_intervals_quantiles_and_probabilities_agree(model: RULModel) -> None:
+    table = today()
+    q = model.predict_quantiles(table, [0.05, 0.5, 0.95])
+    interval = model.predict_interval(table, 0.9)
+    np.testing.assert_allclose(interval["lower"].to_numpy(), q["q0.05"].to_numpy())
+    np.testing.assert_allclose(interval["rul"].to_numpy(), q["q0.5"].to_numpy())
+    assert (q["q0.05"] <= q["q0.5"]).all()
+    assert (q["q0.5"] <= q["q0.95"]).all()
+    soon = [model.prob_failure_within(table, h)["probability"].to_numpy() for h in (0, 5, 50, 1e4)]
+    assert (np.diff(np.stack(soon), axis=0) >= -1e-12).all()
+    assert soon[-1].min() > 0.99
+    health = model.predict_health(table).select(pl.selectors.starts_with("p_health"))
+    np.testing.assert_allclose(health.sum_horizontal().to_numpy(), 1.0)
+    assert (health.to_numpy() >= 0).all()
+
+
+def test_a_saved_model_predicts_the_same(model: RULModel, tmp_path: Path) -> None:
+    again = RULModel.load(model.save(tmp_path / "pumps"))
+    assert again.predict(today()).equals(model.predict(today()))
+    assert again.predict_interval(today()).equals(model.predict_interval(today()))
+    assert again.get_params() == model.get_params()
+    again.save(tmp_path / "pumps")  # its own folder may be written again
+    damaged = tmp_path / "pumps" / "model.json"
+    damaged.write_text(damaged.read_text().replace("hours", "weeks"))
+    with pytest.raises(ArtifactError, match=r"model\.json: SHA-256"):
+        RULModel.load(tmp_path / "pumps")
+
+
+def test_foreign_files_are_not_overwritten(model: RULModel, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("mine")
+    with pytest.raises(ArtifactError, match="nothing is written"):
+        model.save(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.json"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.select("unit", "hour", "flow", "failed", "temp"),
+        lambda t: t.with_columns(pl.concat_str(pl.lit("z"), pl.col("unit"))),
+        lambda t: t.with_columns(site=pl.lit(4.0)),
+    ],
+    ids=["columns reordered", "units renamed", "constant column"],
+)
+def test_what_means_the_same_gives_the_same(model: RULModel, change: Any) -> None:
+    other = RULModel(candidates=SIMPLE, seed=0).fit(change(histories()), **KEYS, fate="failed")
+    want = model.predict(histories(), every_row=True)["rul"].to_numpy()
+    found = other.predict(change(histories()), every_row=True)["rul"].to_numpy()
+    np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-6)
+
+
+def test_predictions_scale_with_time_and_ignore_physical_units(model: RULModel) -> None:
+    want = model.predict(histories(), every_row=True)["rul"].to_numpy()
+    seconds = histories(scale=3600.0, affine=(1.8, 32.0))
+    keys = KEYS | {"time_unit": "seconds"}
+    other = RULModel(candidates=SIMPLE, seed=0).fit(seconds, **keys, fate="failed")
+    found = other.predict(seconds, every_row=True)["rul"].to_numpy()
+    np.testing.assert_allclose(found / 3600.0, want, rtol=1e-5, atol=1e-5)
+    assert other.labels_.cap == pytest.approx(3600.0 * model.labels_.cap)
+
+
+def test_static_attributes_of_known_units_are_remembered() -> None:
+    table = histories()
+    units = ends(table).rename({"end": "failure_time"})
+    units = units.with_columns(site=pl.Series(["north", "south"] * 8))
+    fitted = RULModel(candidates=SIMPLE).fit(
+        table.drop("failed"), **KEYS, fate=units, static=["site"]
+    )
+    found = fitted.predict(today())
+    assert found["attributes_unknown"].list.len().sum() == 0
+    strangers = today().with_columns(pl.col("unit") + "x")
+    assert fitted.predict(strangers)["attributes_unknown"].to_list() == [["site"]] * 6
+
+
+def test_another_physical_unit_is_flagged(model: RULModel) -> None:
+    hot = today().with_columns(temp=100.0 * pl.col("temp"))
+    with pytest.warns(UserWarning, match="temp"):
+        found = model.predict(hot)
+    assert all("temp" in names for names in found["channels_outside"].to_list())
+
+
+def test_misuse_names_the_argument(model: RULModel) -> None:
+    with pytest.raises(DataError, match="call fit first"):
+        RULModel().predict(today())
+    with pytest.raises(DataError, match="'temp'"):
+        model.predict(today().drop("temp"))
+    with pytest.raises(ValueError, match=r"coverage=1\.5"):
+        model.predict_interval(today(), 1.5)
+    with pytest.raises(ValueError, match="horizon=-1"):
+        model.prob_failure_within(today(), -1)
+    with pytest.raises(ValueError, match="no parameter 'depth'"):
+        model.set_params(depth=3)
+    with pytest.raises(ValueError, match="unknown candidate 'oracle'"):
+        RULModel(candidates=["oracle"]).fit(histories(), **KEYS, fate="failed")
+    with pytest.raises(DataError, match="fate"):
+        RULModel().fit(histories(), **KEYS)
+    other = grace.read_table(today(), unit="unit", time="hour", time_unit="seconds", fate="unknown")
+    with pytest.raises(DataError, match="seconds"):
+        model.predict(other)
