@@ -11,6 +11,7 @@ from typing import Any
 
 from grace.data.cmapss import CMAPSS_SUBSETS, read_cmapss
 from grace.data.cmapss_files import find_data_root, locate_cmapss
+from grace.data.dataset_folder import find_folder
 from grace.data.errors import DataError
 from grace.data.fleet import Dataset
 from grace.data.issues import Source
@@ -115,11 +116,64 @@ def _simulation_info(root: Path | None) -> DatasetInfo:
     )
 
 
+def _read_bearings(root: Path | None, **options: Any) -> Dataset:
+    from grace.data.bearings import read_bearings
+
+    unknown = sorted(set(options) - {"time_unit"})
+    if unknown:
+        raise TypeError(f"bearings takes the option time_unit, but got {', '.join(unknown)}")
+    return read_bearings(root, **options)
+
+
+def _bearings_info(root: Path | None) -> DatasetInfo:
+    from grace.data.bearings import BEARINGS_FILE, BEARINGS_FOLDER, DESCRIPTION
+
+    found = find_folder(root, BEARINGS_FOLDER, BEARINGS_FILE)
+    return DatasetInfo(
+        name="bearings",
+        train_units=6,
+        test_units=11,
+        train_rows=7534,
+        test_rows=13959,
+        n_conditions=1,
+        fault_modes=("wear of rings, balls or cage",),
+        description=DESCRIPTION,
+        found=None if found is None else str(found),
+    )
+
+
+def _read_disks(root: Path | None, **options: Any) -> Dataset:
+    from grace.data.disks import read_disks
+
+    if options:
+        raise TypeError(f"disks takes no options, but got {', '.join(options)}")
+    return read_disks(root)
+
+
+def _disks_info(root: Path | None) -> DatasetInfo:
+    from grace.data.disks import DESCRIPTION, DISKS_FILE, DISKS_FOLDER
+
+    found = find_folder(root, DISKS_FOLDER, DISKS_FILE)
+    return DatasetInfo(
+        name="disks",
+        train_units=2231,
+        test_units=26,
+        train_rows=80088,
+        test_rows=443,
+        n_conditions=1,
+        fault_modes=("any failure of the drive",),
+        description=DESCRIPTION,
+        found=None if found is None else str(found),
+    )
+
+
 READERS: dict[str, Reader] = {
     **{
         name: Reader(partial(_read_cmapss, name), partial(_cmapss_info, name))
         for name in CMAPSS_SUBSETS
     },
+    "bearings": Reader(_read_bearings, _bearings_info),
+    "disks": Reader(_read_disks, _disks_info),
     "sim": Reader(_read_simulation, _simulation_info, needs_files=False),
 }
 
@@ -128,11 +182,13 @@ def load_dataset(name: str, *, root: Path | str | None = None, **options: Any) -
     """Load a dataset by name.
 
     Args:
-        name: ``"FD001"`` to ``"FD004"`` or ``"sim"``; case does not matter.
+        name: ``"FD001"`` to ``"FD004"``, ``"bearings"``, ``"disks"`` or ``"sim"``; case does
+            not matter.
         root: data root, e.g. the folder that holds ``CMAPSSData/``; None searches the places of
             :func:`~grace.data.cmapss_files.find_data_root`. Not used by ``"sim"``.
         **options: what the reader takes. ``"sim"``: ``seed``, and either ``config`` or single
-            fields of :class:`~grace.data.simulation.SimulationConfig`. C-MAPSS: none.
+            fields of :class:`~grace.data.simulation.SimulationConfig`. ``"bearings"``:
+            ``time_unit``, seconds or snapshots. The others: none.
 
     Raises:
         DataError: no dataset of this name (the message suggests one), files missing or broken.
@@ -145,7 +201,7 @@ def load_dataset(name: str, *, root: Path | str | None = None, **options: Any) -
         >>> load_dataset("FD01")
         Traceback (most recent call last):
         grace.data.errors.DataError: there is no dataset 'FD01'; did you mean FD001? \
-Remedy: choose of FD001, FD002, FD003, FD004, sim.
+Remedy: choose from FD001, FD002, FD003, FD004, bearings, disks, sim.
     """
     known = canonical_name(name)
     dataset = READERS[known].read(None if root is None else Path(root), **options)
@@ -169,7 +225,7 @@ def canonical_name(name: str) -> str:
         close = difflib.get_close_matches(name.casefold(), by_fold, n=1)
         hint = f"; did you mean {by_fold[close[0]]}?" if close else "."
         raise DataError(
-            f"there is no dataset {name!r}{hint}", remedy=f"choose of {', '.join(READERS)}."
+            f"there is no dataset {name!r}{hint}", remedy=f"choose from {', '.join(READERS)}."
         )
     return known
 
