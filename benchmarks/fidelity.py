@@ -101,7 +101,9 @@ def figures(study: str, table: pl.DataFrame) -> list[Row]:
         for metric, name in (("rmse_capped", "test RMSE"), ("validation_rmse", "validation RMSE")):
             tests = {
                 (group.dataset, test.a): test
-                for group in compare_methods(part, metric=metric, reference=reference, by="variant")
+                for group in compare_methods(
+                    part, metrics=(metric,), reference=reference, by="variant"
+                )
                 for test in group.tests
             }
             for row in means.iter_rows(named=True):
