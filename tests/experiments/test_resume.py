@@ -16,17 +16,21 @@ from typing import Any
 import pytest
 
 from grace.experiments.run import run
+from grace.training.callbacks import Callback, StepEnd
 from grace.training.config import RunConfig
 from grace.training.jsonl_logger import read_jsonl
 
 # A pause in every step makes the moment of the kill finer than a step.
 SCRIPT = """
 import json, sys, time
-from grace.experiments.run import RunListener, run
+from grace.experiments.run import run
+from grace.training.callbacks import Callback
 from grace.training.config import RunConfig
+class Pause(Callback):
+    def on_step_end(self, step):
+        time.sleep(float(sys.argv[3]))
 config = RunConfig.model_validate(json.loads(sys.argv[1]))
-pause = float(sys.argv[3])
-run(config, sys.argv[2], listener=RunListener(on_progress=lambda p: time.sleep(pause)))
+run(config, sys.argv[2], callbacks=[Pause()])
 """
 
 
@@ -79,10 +83,12 @@ def test_killed_runs_end_to_the_bit_like_an_undisturbed_one(
     assert 1 <= lines(parts / "telemetry.jsonl") < lines(whole.folder / "telemetry.jsonl")
 
     seen: list[int] = []
-    from grace.experiments.run import RunListener
 
-    listener = RunListener(on_progress=lambda p: seen.append(p.epoch))
-    resumed = run(config, parts, listener=listener)
+    class Watch(Callback):
+        def on_step_end(self, step: StepEnd) -> None:
+            seen.append(step.epoch)
+
+    resumed = run(config, parts, callbacks=[Watch()])
     assert min(seen) >= 1  # it went on, and did not begin again
     for name in ("weights.safetensors", "telemetry.jsonl"):
         assert (parts / name).read_bytes() == (whole.folder / name).read_bytes(), name

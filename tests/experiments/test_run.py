@@ -18,7 +18,7 @@ from grace.data.issues import Source
 from grace.data.preprocessing import Preprocessor
 from grace.data.readers import load_dataset
 from grace.evaluation import BASELINES, ConstantBaseline, prognostics_summary
-from grace.experiments.run import RunListener, evaluate_run, read_metrics, run, run_name
+from grace.experiments.run import evaluate_run, read_metrics, run, run_name
 from grace.experiments.run_dir import lock_run_dir
 from grace.experiments.selection_rows import truncated_windows
 from grace.experiments.training_data import build_training_data
@@ -26,6 +26,7 @@ from grace.prediction import Artifact, ArtifactError, Predictor
 from grace.prediction.artifact import write_artifact_json
 from grace.prediction.export import metadata
 from grace.report import write_report
+from grace.training.callbacks import Callback, StepEnd, TrainStart
 from grace.training.checkpoint import CheckpointError
 from grace.training.config import RunConfig
 from grace.training.jsonl_logger import read_jsonl
@@ -108,10 +109,13 @@ def test_every_figure_carries_its_protocol(done: Any, data: Dataset) -> None:
 
 def test_a_finished_run_is_not_repeated(done: Any, tiny: Tiny, data: Dataset) -> None:
     before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in done.folder.iterdir()}
-    seen: list[Any] = []
-    again = run(tiny(), done.folder, dataset=data, listener=RunListener(on_progress=seen.append))
+
+    class Refuse(Callback):
+        def on_train_start(self, start: TrainStart) -> None:
+            raise AssertionError("a finished run was trained again")
+
+    again = run(tiny(), done.folder, dataset=data, callbacks=[Refuse()])
     assert again.resumed_complete
-    assert seen == []
     assert again.evaluation == done.evaluation
     assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in done.folder.iterdir()} == before
 
@@ -136,12 +140,13 @@ def test_another_run_in_an_unfinished_folder_is_refused(
     class StopError(Exception):
         pass
 
-    def stop(progress: Any) -> None:
-        if progress.record is not None:
-            raise StopError
+    class Stop(Callback):
+        def on_step_end(self, step: StepEnd) -> None:
+            if step.epoch == 1:
+                raise StopError
 
     with pytest.raises(StopError):
-        run(tiny(), tmp_path, dataset=data, listener=RunListener(on_progress=stop))
+        run(tiny(), tmp_path, dataset=data, callbacks=[Stop()])
     assert (tmp_path / "checkpoint.pt").exists()
     with pytest.raises(ArtifactError, match="unfinished"):
         Predictor.load(tmp_path)
@@ -222,7 +227,7 @@ def test_the_test_set_is_not_looked_at_while_training(
         stages.append(text)
         test.accesses.clear()
 
-    run(tiny(), tmp_path, dataset=replace(data, test=test), listener=RunListener(on_stage=stage))
+    run(tiny(), tmp_path, dataset=replace(data, test=test), on_stage=stage)
     assert looks["reading"] > 0  # its hash, for the record: shows that the watch works
     assert looks["splitting"] == 0
     assert looks["training"] == 0

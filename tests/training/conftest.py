@@ -46,7 +46,7 @@ class Small:
         outer = options.pop("outer", {"warmup_steps": 4} if method in ("grace", "gaba") else {})
         rest = {
             k: options.pop(k)
-            for k in ("run_dir", "fingerprint", "on_progress", "seed")
+            for k in ("run_dir", "fingerprint", "callbacks", "seed")
             if k in options
         }
         values = {

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from grace.training.callbacks import Callback, StepEnd
 from grace.training.checkpoint import CheckpointError
 from grace.training.inference import predict_windows
 from grace.training.jsonl_logger import read_jsonl
 from grace.training.step import NonFiniteLossError
-from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
+from grace.training.trainer import FitResult, Trainer, copy_with_weights
 
 Make = Callable[..., Trainer]
 
@@ -157,14 +158,6 @@ def test_log_every_thins_the_telemetry(small: Any, make_trainer: Make, tmp_path:
     assert all(r["step"] % 4 == 0 for r in read_jsonl(tmp_path / "telemetry.jsonl"))
 
 
-def test_progress_is_told(small: Any, make_trainer: Make) -> None:
-    seen: list[Progress] = []
-    result = fit(make_trainer(epochs=2, on_progress=seen.append), small)
-    steps = math.ceil(len(small.train) / 32)
-    assert len(seen) == 2 * (steps + 1)
-    assert [p.record for p in seen if p.record] == result.history
-
-
 def test_nan_names_the_unit_and_keeps_the_checkpoint(
     small: Any, make_trainer: Make, tmp_path: Path
 ) -> None:
@@ -212,16 +205,17 @@ def test_an_interrupted_training_ends_as_the_uninterrupted(
     small: Any, make_trainer: Make, tmp_path: Path, method: str, options: dict[str, Any]
 ) -> None:
     def trainer(folder: str, stop: tuple[int, int] | None = None) -> Trainer:
-        def watch(p: Progress) -> None:
-            if stop is not None and (p.epoch, p.step) >= stop and p.record is None:
-                raise Stop
+        class Watch(Callback):
+            def on_step_end(self, step: StepEnd) -> None:
+                if stop is not None and (step.epoch, step.step_in_epoch) >= stop:
+                    raise Stop
 
         return make_trainer(
             method,
             epochs=5,
             run_dir=tmp_path / folder,
             fingerprint="f",
-            on_progress=watch,
+            callbacks=[Watch()],
             **options,
         )
 
@@ -248,14 +242,15 @@ def test_an_interrupted_training_ends_as_the_uninterrupted(
 def test_resuming_a_finished_training_does_nothing(
     small: Any, make_trainer: Make, tmp_path: Path
 ) -> None:
-    first = fit(make_trainer(run_dir=tmp_path, early_stopping_patience=1, epochs=6, lr=0.5), small)
-    seen: list[Progress] = []
-    again = fit(
-        make_trainer(
-            run_dir=tmp_path, early_stopping_patience=1, epochs=6, lr=0.5, on_progress=seen.append
-        ),
-        small,
-    )
+    options = {"run_dir": tmp_path, "early_stopping_patience": 1, "epochs": 6, "lr": 0.5}
+    first = fit(make_trainer(**options), small)
+    seen: list[StepEnd] = []
+
+    class Watch(Callback):
+        def on_step_end(self, step: StepEnd) -> None:
+            seen.append(step)
+
+    again = fit(make_trainer(**options, callbacks=[Watch()]), small)
     assert seen == []
     assert [asdict(r) for r in again.history] == [asdict(r) for r in first.history]
     assert again.stopped_early == first.stopped_early

@@ -90,9 +90,14 @@ def train(
 
         keep_freed_memory()
         folder = output or Path("runs") / run_name(chosen)
-        with RunProgress(out, chosen.training.epochs) as progress:
+        with RunProgress(out) as progress:
             result = run(
-                chosen, folder, data_root=data_root, listener=progress.listener(), overwrite=force
+                chosen,
+                folder,
+                data_root=data_root,
+                callbacks=[progress],
+                on_stage=progress.on_stage,
+                overwrite=force,
             )
         if result.resumed_complete:
             say(f"{folder} already holds this run, finished; nothing was trained.")

@@ -9,7 +9,6 @@ from grace.experiments.comparisons import (
 )
 from grace.experiments.grid import DEFAULT_METHODS, SEEDS, GridResult, grid, grid_configs
 from grace.experiments.run import (
-    RunListener,
     RunResult,
     evaluate_run,
     read_metrics,
@@ -25,7 +24,6 @@ __all__ = [
     "Comparison",
     "Event",
     "GridResult",
-    "RunListener",
     "RunResult",
     "compare_methods",
     "compare_over_units",

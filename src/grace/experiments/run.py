@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,33 +31,20 @@ from grace.experiments.training_data import TrainingData, build_training_data, l
 from grace.files import atomic_writer
 from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.predictor import Predictor
+from grace.training.callbacks import Callback
 from grace.training.checkpoint import CheckpointError, load_checkpoint
 from grace.training.config import RunConfig
 from grace.training.device import resolve_device
 from grace.training.presets import PRESETS
-from grace.training.trainer import FitResult, Progress, Trainer, copy_with_weights
+from grace.training.trainer import FitResult, Trainer, copy_with_weights
 
 __all__ = [
-    "RunListener",
     "RunResult",
     "evaluate_run",
     "read_metrics",
     "run",
     "run_name",
 ]
-
-
-@dataclass
-class RunListener:
-    """Who is told how a run goes. Both callbacks may be None."""
-
-    on_stage: Callable[[str], None] | None = None
-    on_progress: Callable[[Progress], None] | None = None
-
-    def stage(self, text: str) -> None:
-        """Announce the next stage."""
-        if self.on_stage is not None:
-            self.on_stage(text)
 
 
 def run_name(config: RunConfig) -> str:
@@ -95,7 +82,8 @@ def run(
     *,
     data_root: str | Path | None = None,
     dataset: Dataset | None = None,
-    listener: RunListener | None = None,
+    callbacks: Sequence[Callback] = (),
+    on_stage: Callable[[str], None] | None = None,
     overwrite: bool = False,
 ) -> RunResult:
     """Train, evaluate and save; or go on where an interrupted run of this folder stopped.
@@ -106,7 +94,8 @@ def run(
             and data is not repeated.
         data_root: where the data is; None searches the usual places.
         dataset: data already loaded, instead of ``config.dataset``.
-        listener: told of stages and progress.
+        callbacks: called during training, see :class:`~grace.training.callbacks.Callback`.
+        on_stage: called with a short text when the next stage of the run starts.
         overwrite: train anew even if the folder holds a run. A finished run is replaced when the
             new one is complete, not before; an unfinished one is deleted once data, configuration
             and device have been checked.
@@ -119,8 +108,8 @@ def run(
             process is at work in it.
         NonFiniteLossError: training diverged.
     """
-    folder, told = Path(folder), listener or RunListener()
-    told.stage(f"reading {dataset.name if dataset else config.dataset}")
+    folder, stage = Path(folder), on_stage or (lambda text: None)
+    stage(f"reading {dataset.name if dataset else config.dataset}")
     data = dataset or load_data(config, data_root)
     if data.test.units["rul_at_end"].null_count() == data.test.n_units:
         raise DataError(
@@ -138,10 +127,10 @@ def run(
         check_replaceable(folder)
     with lock_run_dir(folder):
         if overwrite and (folder / "artifact.json").exists():
-            return _retrain(config, folder, data, hashes, fingerprint, told)
+            return _retrain(config, folder, data, hashes, fingerprint, stage, callbacks)
         if overwrite:
             clear_run(folder)
-        return _run(config, folder, data, hashes, fingerprint, told)
+        return _run(config, folder, data, hashes, fingerprint, stage, callbacks)
 
 
 def _retrain(
@@ -150,18 +139,19 @@ def _retrain(
     data: Dataset,
     hashes: dict[str, str],
     fingerprint: str,
-    told: RunListener,
+    stage: Callable[[str], None],
+    callbacks: Sequence[Callback],
 ) -> RunResult:
     """Train next to the finished run of ``folder``, and replace that run at the end."""
-    stage = staging_dir(folder)
-    with lock_run_dir(stage):
-        begun = stage / "checkpoint.pt"
+    staging = staging_dir(folder)
+    with lock_run_dir(staging):
+        begun = staging / "checkpoint.pt"
         try:
             if begun.exists():
                 load_checkpoint(begun, fingerprint=fingerprint)
         except CheckpointError:
-            clear_run(stage)  # left by an interrupted replacement with another configuration
-        result = _run(config, stage, data, hashes, fingerprint, told)
+            clear_run(staging)  # left by an interrupted replacement with another configuration
+        result = _run(config, staging, data, hashes, fingerprint, stage, callbacks)
         replace_run(folder)
     discard_stage(folder)
     return replace(result, folder=folder)
@@ -173,20 +163,21 @@ def _run(
     data: Dataset,
     hashes: dict[str, str],
     fingerprint: str,
-    told: RunListener,
+    stage: Callable[[str], None],
+    callbacks: Sequence[Callback],
 ) -> RunResult:
     """Train or resume, evaluate, save."""
     began = time.perf_counter()
-    told.stage("splitting units and fitting the preprocessing")
+    stage("splitting units and fitting the preprocessing")
     prepared = build_training_data(config, data)
-    told.stage(
+    stage(
         f"training {config.method.name} on {len(prepared.train)} windows of "
         f"{len(prepared.split.train)} units"
     )
-    fit = _train(config, prepared, folder, fingerprint, told)
+    fit = _train(config, prepared, folder, fingerprint, callbacks)
     chosen = fit.best[config.select_on]
 
-    told.stage("reading the test set")
+    stage("reading the test set")
     evaluator = RunEvaluator.build(config, data, prepared.split, prepared.preprocessor)
     evaluations, frames = {}, {}
     for monitor, best in fit.best.items():
@@ -300,7 +291,11 @@ def _data_of_run(
 
 
 def _train(
-    config: RunConfig, prepared: TrainingData, folder: Path, fingerprint: str, told: RunListener
+    config: RunConfig,
+    prepared: TrainingData,
+    folder: Path,
+    fingerprint: str,
+    callbacks: Sequence[Callback],
 ) -> FitResult:
     trainer = Trainer(
         prepared.model,
@@ -309,7 +304,7 @@ def _train(
         seed=config.seed,
         run_dir=folder,
         fingerprint=fingerprint,
-        on_progress=told.on_progress,
+        callbacks=callbacks,
     )
     # The schedule and early stopping never see the test set, whatever chooses the checkpoint.
     return trainer.fit(prepared.train, prepared.monitors, select="validation")

@@ -20,11 +20,12 @@ from typing import Literal
 import torch
 import yaml
 
-from grace.experiments.run import RunListener, run
+from grace.experiments.run import run
 from grace.experiments.user_message import user_message
+from grace.training.callbacks import Callback, StepEnd, TrainStart
 from grace.training.config import RunConfig
+from grace.training.history import EpochRecord
 from grace.training.malloc import keep_freed_memory
-from grace.training.trainer import Progress
 
 __all__ = ["Event", "Task", "run_tasks"]
 
@@ -206,25 +207,40 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+class _SendProgress(Callback):
+    """Sends the finished share of the training to the parent process."""
+
+    def __init__(self, name: str, connection: Connection) -> None:
+        self.name, self.connection = name, connection
+        self.total, self.last = 1, 0.0
+
+    def on_train_start(self, start: TrainStart) -> None:
+        self.total = start.epochs * start.steps_per_epoch
+
+    def on_step_end(self, step: StepEnd) -> None:
+        if time.monotonic() - self.last > _PROGRESS_INTERVAL:
+            self._send(step.step + 1)
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        self._send(record.step)
+
+    def _send(self, steps: int) -> None:
+        self.last = time.monotonic()
+        self.connection.send(Event(self.name, "progress", fraction=min(1.0, steps / self.total)))
+
+
 def _do(task: Task, data_root: Path | None, connection: Connection) -> Event:
     """Do one run, and how it ended."""
-    began, last = time.monotonic(), 0.0
+    began = time.monotonic()
 
     def stage(text: str) -> None:
         connection.send(Event(task.name, "stage", text))
 
-    def progress(step: Progress) -> None:
-        nonlocal last
-        if step.record is not None or time.monotonic() - last > _PROGRESS_INTERVAL:
-            last = time.monotonic()
-            done = (step.epoch + step.step / step.steps_per_epoch) / step.epochs
-            connection.send(Event(task.name, "progress", fraction=min(1.0, done)))
-
     stage("starting")
     try:
         config = RunConfig.model_validate(yaml.safe_load(task.config))
-        listener = RunListener(stage, progress)
-        result = run(config, task.folder, data_root=data_root, listener=listener)
+        progress = _SendProgress(task.name, connection)
+        result = run(config, task.folder, data_root=data_root, callbacks=[progress], on_stage=stage)
     except (EOFError, BrokenPipeError):
         raise
     except Exception as error:

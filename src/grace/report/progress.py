@@ -1,4 +1,4 @@
-"""How runs go, on a terminal: bars while they work, and lines that stay."""
+"""Progress of runs on a terminal: bars while they run, and one line per finished part."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from grace.experiments import Event, RunListener
-from grace.training.trainer import Progress as Step
+from grace.experiments import Event
+from grace.training.callbacks import Callback, StepEnd, TrainStart
+from grace.training.history import EpochRecord
 
 __all__ = ["GridProgress", "RunProgress"]
 
@@ -45,15 +46,14 @@ class _Bars:
         self.bars.stop()
 
 
-class RunProgress(_Bars):
-    """A context in which a run's progress is shown.
+class RunProgress(_Bars, Callback):
+    """A context in which the progress of a run is shown; also the callback that updates it.
 
     Args:
-        console: where to.
-        epochs: at most how many.
+        console: where to print.
     """
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    def __init__(self, console: Console) -> None:
         self.console = console
         self.bars = Progress(
             TextColumn("{task.description}"),
@@ -63,29 +63,34 @@ class RunProgress(_Bars):
             console=console,
             transient=True,
         )
-        self._epochs = self.bars.add_task("epochs", total=epochs, visible=False)
+        self._epochs = self.bars.add_task("epochs", total=None, visible=False)
         self._steps = self.bars.add_task("steps ", total=None, visible=False)
 
-    def listener(self) -> RunListener:
-        """What to give to :func:`grace.experiments.run`."""
-        return RunListener(on_stage=self._stage, on_progress=self._progress)
-
-    def _stage(self, text: str) -> None:
+    def on_stage(self, text: str) -> None:
+        """Print the name of the next stage; argument of :func:`grace.experiments.run`."""
         for task in (self._epochs, self._steps):
             self.bars.update(task, visible=False)
         self.console.print(f"[dim]·[/dim] {escape(text)}", highlight=False)
 
-    def _progress(self, step: Step) -> None:
-        self.bars.update(self._steps, completed=step.step, total=step.steps_per_epoch, visible=True)
-        self.bars.update(self._epochs, completed=step.epoch, visible=True)
-        record = step.record
-        if record is None:
-            return
-        self.bars.update(self._epochs, completed=step.epoch + 1)
+    def on_train_start(self, start: TrainStart) -> None:
+        """Show the bars."""
+        self._n_epochs = start.epochs
+        self.bars.update(
+            self._epochs, completed=start.first_epoch, total=start.epochs, visible=True
+        )
+        self.bars.update(self._steps, completed=0, total=start.steps_per_epoch, visible=True)
+
+    def on_step_end(self, step: StepEnd) -> None:
+        """Move the bar of the epoch."""
+        self.bars.update(self._steps, completed=step.step_in_epoch)
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """Print a line that stays."""
+        self.bars.update(self._epochs, completed=record.epoch + 1)
         rmse = ", ".join(f"{name} RMSE {value:.2f}" for name, value in record.rmse.items())
         weights = "/".join(f"{w:.2f}" for w in record.weights)
         self.console.print(
-            f"  epoch {record.epoch + 1:>3}/{step.epochs}  {rmse}, health loss "
+            f"  epoch {record.epoch + 1:>3}/{self._n_epochs}  {rmse}, health loss "
             f"{record.health_loss:.2f}, weights {weights}, {record.seconds:.0f} s",
             highlight=False,
             soft_wrap=True,
@@ -93,11 +98,11 @@ class RunProgress(_Bars):
 
 
 class GridProgress(_Bars):
-    """A context in which the progress of a grid is shown: a bar per run at work, a line per end.
+    """A context in which the progress of a grid is shown: a bar per active run, a line at its end.
 
     Args:
-        console: where to.
-        names: of all runs.
+        console: where to print.
+        names: names of all runs.
     """
 
     def __init__(self, console: Console, names: Sequence[str]) -> None:
@@ -115,7 +120,7 @@ class GridProgress(_Bars):
         self._running: dict[str, TaskID] = {}
 
     def on_event(self, event: Event) -> None:
-        """What to give to :func:`grace.experiments.grid`."""
+        """Show an event; argument of :func:`grace.experiments.grid`."""
         if event.kind == "started":
             self._running[event.name] = self.bars.add_task(escape(event.name), total=1.0, note="")
             return

@@ -1,4 +1,4 @@
-"""What training tells while it goes on, and what it leaves."""
+"""Records of a training: one per epoch, the best epoch of each monitor, and the result."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["Best", "EpochRecord", "FitResult", "Progress"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands; given to the progress callback after every step and epoch."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps_per_epoch: int
-    record: EpochRecord | None = None
+__all__ = ["Best", "EpochRecord", "FitResult"]
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of the training history. RMSEs are on capped labels, in the unit of RUL."""
+    """One epoch of the training history.
+
+    Args:
+        epoch: index of the epoch, from 0.
+        step: optimiser steps finished since the start of the training.
+        lr: learning rate of the network's parameters.
+        loss: combined loss, mean over the epoch's steps.
+        rul_loss: loss of the RUL task, mean over the epoch's steps.
+        health_loss: loss of the health task, mean over the epoch's steps.
+        grad_norm: gradient norm before clipping, mean over the epoch's steps.
+        weights: task weights (RUL, health) at the end of the epoch.
+        rmse: RMSE of each monitor on capped labels, in the unit of time.
+        seconds: wall-clock time of the epoch.
+    """
 
     epoch: int
     step: int
@@ -40,7 +42,7 @@ class EpochRecord:
 
 @dataclass
 class Best:
-    """The best epoch by one monitor, and its evaluated weights."""
+    """The epoch with the lowest RMSE of one monitor, and the weights that were evaluated."""
 
     epoch: int = -1
     rmse: float = math.inf
@@ -49,10 +51,10 @@ class Best:
 
 @dataclass
 class FitResult:
-    """What training leaves: the best weights per monitor, the history, and what it ran on.
+    """Result of a training: the best weights of each monitor, the history, and the device.
 
-    ``precision`` is decided once, when the run begins: one that is resumed on another machine goes
-    on in it, whatever ``auto`` would be there.
+    ``precision`` is fixed when a training starts. A training that resumes on another machine keeps
+    it, whatever ``auto`` would choose there.
     """
 
     best: dict[str, Best]

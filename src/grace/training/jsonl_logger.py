@@ -1,14 +1,16 @@
-"""Logs of a run: one JSON object per line, for epochs and for steps."""
+"""Logs of a run as JSON lines: one object per epoch and one per logged step."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from grace.files import open_append, write_text
-from grace.training.step import StepLog
+from grace.training.callbacks import Callback, StepEnd, TrainStart
+from grace.training.history import EpochRecord
 
 __all__ = ["JSONLLogger", "read_jsonl"]
 
@@ -68,33 +70,44 @@ def _is_plot_value(value: Any) -> bool:
     return _is_number(value)
 
 
-class JSONLLogger:
-    """Appends to ``history.jsonl`` (epochs) and ``telemetry.jsonl`` (steps); None logs nothing.
+class JSONLLogger(Callback):
+    """Writes ``history.jsonl`` (one line per epoch) and ``telemetry.jsonl`` (per logged step).
 
-    JSON has no NaN and no infinity: null is written in their place, and read as None.
+    JSON has no NaN and no infinity: null is written instead, and read as None. When a training
+    resumes, the lines after its last checkpoint are removed first, because those steps are
+    repeated.
+
+    Args:
+        folder: where to write; None takes the folder of the run, and writes nothing if the
+            training has none.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+
+    def on_train_start(self, start: TrainStart) -> None:
+        """Create the folder and remove the lines of steps that will be repeated."""
+        self.folder = self.folder or start.run_dir
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.rewind(start.first_step, [asdict(record) for record in start.history])
+
+    def on_step_end(self, step: StepEnd) -> None:
+        """Log losses, gradient norm before clipping, task weights and balancer diagnostics."""
+        if step.logged and self.folder is not None:
+            plain = {name: value.tolist() for name, value in step.log.as_dict().items()}
+            self._append("telemetry.jsonl", {"step": step.step, **plain})
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """Log an epoch."""
+        self._append("history.jsonl", asdict(record))
 
     def rewind(self, step: int, history: list[dict[str, Any]]) -> None:
-        """Bring both logs to the state they had before ``step``: the rest will be logged again."""
+        """Restore both logs to their content before ``step``."""
         if self.folder is not None:
             telemetry = read_jsonl(self.folder / "telemetry.jsonl")
             _rewrite(self.folder / "telemetry.jsonl", [r for r in telemetry if r["step"] < step])
             _rewrite(self.folder / "history.jsonl", history)
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Log an epoch."""
-        self._append("history.jsonl", record)
-
-    def step(self, step: int, log: StepLog) -> None:
-        """Log a step: losses, gradient norm before clipping, λ, and the balancer's diagnostics."""
-        if self.folder is not None:
-            plain = {name: value.tolist() for name, value in log.as_dict().items()}
-            self._append("telemetry.jsonl", {"step": step, **plain})
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
         if self.folder is not None:
@@ -107,7 +120,7 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """``value`` with None in the place of every NaN and infinity, at any depth."""
+    """``value`` with None instead of NaN and infinity, at any depth."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

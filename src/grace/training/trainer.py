@@ -1,15 +1,15 @@
-"""The training loop: epochs of steps, a schedule, a choice of checkpoint, and resuming.
+"""The training loop: epochs of steps, learning-rate schedule, checkpoint selection, resuming.
 
-Written by hand rather than left to a training framework: with task gradients taken by hand a
-framework's optimisation, clipping and resuming are switched off anyway, and on a network of one
-millisecond per step its hooks cost as much as the step.
+It does not use a training framework: methods that read the gradient of each task need manual
+optimisation, which disables the framework's optimiser step, clipping and exact resuming, and its
+hooks cost as much as the step of a small network (one millisecond).
 """
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ from grace.core.methods import Method
 from grace.data.windows import WindowSet
 from grace.models import DualTaskModel
 from grace.training.averaging import weight_average
+from grace.training.callbacks import Callback, CallbackList, StepEnd, TrainStart
 from grace.training.checkpoint import load_checkpoint, save_checkpoint
 from grace.training.config import TrainingConfig
 from grace.training.device import determinism, device_name, resolve_device, resolve_precision
-from grace.training.history import Best, EpochRecord, FitResult, Progress
+from grace.training.history import Best, EpochRecord, FitResult
 from grace.training.inference import predict_windows
 from grace.training.jsonl_logger import JSONLLogger
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
@@ -35,7 +36,6 @@ __all__ = [
     "Best",
     "EpochRecord",
     "FitResult",
-    "Progress",
     "Trainer",
     "make_optimizer",
     "training_step",
@@ -46,17 +46,19 @@ __all__ = [
 class Trainer:
     """Trains a model by a method on windows.
 
-    Every source of randomness starts from ``seed``: the global generators of torch are set inside
-    :meth:`fit` and given back as they were.
+    All randomness derives from ``seed``: :meth:`fit` seeds torch's global generators and restores
+    their state afterwards.
 
     Args:
         model: a new network; left with the last epoch's raw weights.
         method: inner loss and balancer.
         config: how to train.
         seed: of data order, dropout and input noise.
-        run_dir: where checkpoint and logs go; None keeps nothing on disk.
-        fingerprint: what a checkpoint must match to be resumed from.
-        on_progress: called after every step and every epoch.
+        run_dir: folder of the checkpoint and the logs; None writes nothing to disk.
+        fingerprint: identifies data and configuration; a checkpoint with another one is refused.
+        callbacks: called at the start and end of training and after each step and epoch, see
+            :class:`~grace.training.callbacks.Callback`. The JSON-lines log in ``run_dir`` is
+            always written.
     """
 
     model: DualTaskModel
@@ -65,10 +67,10 @@ class Trainer:
     seed: int = 0
     run_dir: Path | None = None
     fingerprint: str = ""
-    on_progress: Callable[[Progress], None] | None = None
+    callbacks: Sequence[Callback] = ()
 
     def fit(self, train: WindowSet, monitors: Mapping[str, WindowSet], *, select: str) -> FitResult:
-        """Train, or go on from the checkpoint in ``run_dir``.
+        """Train, or resume from the checkpoint in ``run_dir``.
 
         Args:
             train: training windows.
@@ -76,10 +78,11 @@ class Trainer:
             select: the monitor that drives the schedule and early stopping.
 
         Raises:
-            NonFiniteLossError: a loss became NaN or infinite; the units are named, and the last
-                checkpoint, if there was one yet, is still there.
+            NonFiniteLossError: a loss became NaN or infinite; the message names the units. The
+                last checkpoint is kept.
             ConfigError: the device is not available.
             CheckpointError: ``run_dir`` holds a checkpoint of another configuration.
+            Exception: whatever a callback raises.
         """
         device = resolve_device(self.config.device)
         with preserve_rng_state(device), determinism(self.config.deterministic, device):
@@ -127,28 +130,42 @@ class Trainer:
             "optimizer": optimizer,
             "rate": rate,
         }
-        journal = JSONLLogger(self.run_dir)
+        callbacks = CallbackList([JSONLLogger(), *self.callbacks])
         if begun is not None:
             self._restore(begun, parts, result)
-        logged = [asdict(record) for record in result.history]
-        journal.rewind(logged[-1]["step"] if logged else 0, logged)
-
-        for epoch in range(len(result.history), cfg.epochs):
-            if result.stopped_early:
-                break
-            record = self._epoch(epoch, stepper, rate, train, monitors, result, journal)
-            result.history.append(record)
-            rate.after_epoch(epoch, record.rmse[select])
-            waited = epoch - result.best[select].epoch
-            patience = cfg.early_stopping_patience
-            result.stopped_early = patience is not None and waited >= patience
-            last = result.stopped_early or epoch == cfg.epochs - 1
-            if path is not None and (last or (epoch + 1) % cfg.checkpoint_every == 0):
-                save_checkpoint(path, self._state(parts, result))
-            journal.epoch(asdict(record))
-            if self.on_progress is not None:
-                steps = record.step // (epoch + 1)
-                self.on_progress(Progress(epoch, cfg.epochs, steps, steps, record))
+            callbacks.load_state_dict(begun.get("callbacks", {}))
+        try:
+            callbacks.on_train_start(
+                TrainStart(
+                    cfg,
+                    self.model,
+                    tuple(result.history),
+                    len(self._order(0, len(train), torch.device("cpu"))),
+                    tuple(monitors),
+                    self.run_dir,
+                    result.device,
+                    precision,
+                )
+            )
+            for epoch in range(len(result.history), cfg.epochs):
+                if result.stopped_early:
+                    break
+                record = self._epoch(epoch, stepper, rate, train, monitors, result, callbacks)
+                result.history.append(record)
+                rate.after_epoch(epoch, record.rmse[select])
+                waited = epoch - result.best[select].epoch
+                patience = cfg.early_stopping_patience
+                result.stopped_early = patience is not None and waited >= patience
+                last = result.stopped_early or epoch == cfg.epochs - 1
+                # Before the checkpoint, whose callback states must include this epoch. A kill in
+                # between repeats the epoch, and on_train_start removes what was logged of it.
+                callbacks.on_epoch_end(record)
+                if path is not None and (last or (epoch + 1) % cfg.checkpoint_every == 0):
+                    save_checkpoint(path, self._state(parts, result, callbacks))
+            callbacks.on_train_end(result)
+        except BaseException as error:
+            callbacks.on_exception(error)
+            raise
         return result
 
     def _epoch(
@@ -159,11 +176,11 @@ class Trainer:
         train: WindowSet,
         monitors: Mapping[str, WindowSet],
         result: FitResult,
-        journal: JSONLLogger,
+        callbacks: CallbackList,
     ) -> EpochRecord:
         cfg, began, device = self.config, time.perf_counter(), train.ends.device
         rate.before_epoch(epoch)
-        # An epoch draws from its own seed, so resuming at its start needs no generator states.
+        # Each epoch has its own seed, so resuming needs no generator states.
         seed_generators(device, derived_seed(self.seed, "noise", epoch))
         batches = self._order(epoch, len(train), device)
         sums = torch.zeros(2 + self.method.outer.n_tasks, device=device, dtype=torch.float64)
@@ -176,10 +193,7 @@ class Trainer:
             except NonFiniteLossError as error:
                 raise error.located(f"epoch {epoch + 1}, step {step}", train.unit_ids) from None
             sums += torch.stack([log.loss, log.grad_norm, *log.losses])
-            if logged:
-                journal.step(step, log)
-            if self.on_progress is not None:
-                self.on_progress(Progress(epoch, cfg.epochs, i + 1, len(batches)))
+            callbacks.on_step_end(StepEnd(epoch, step, i + 1, log, logged))
         means = sums / len(batches)
         self.method.outer.on_epoch_end(means[2:].float())
         evaluated = stepper.average.module if stepper.average is not None else self.model
@@ -206,15 +220,17 @@ class Trainer:
         )
 
     def _order(self, epoch: int, count: int, device: torch.device) -> list[Tensor]:
-        """The batches of an epoch: a permutation that depends on seed and epoch alone."""
+        """The batches of an epoch: a permutation that depends only on seed and epoch."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch))
         order = torch.randperm(count, generator=generator).to(device)
         batches = list(order.split(self.config.batch_size))
         if len(batches) > 1 and len(batches[-1]) == 1:
-            batches.pop()  # a batch of one has no batch statistics worth normalising by
+            batches.pop()  # batch norm needs more than one sample
         return batches[: self.config.steps_per_epoch]
 
-    def _state(self, parts: Mapping[str, Any], result: FitResult) -> dict[str, Any]:
+    def _state(
+        self, parts: Mapping[str, Any], result: FitResult, callbacks: CallbackList
+    ) -> dict[str, Any]:
         return {
             "fingerprint": self.fingerprint,
             "parts": {name: part.state_dict() for name, part in parts.items()},
@@ -222,6 +238,7 @@ class Trainer:
             "history": [asdict(record) for record in result.history],
             "stopped_early": result.stopped_early,
             "precision": result.precision,
+            "callbacks": callbacks.state_dict(),
         }
 
     @staticmethod
@@ -239,7 +256,7 @@ def make_optimizer(
     """AdamW or Adam over the network, and over the balancer's parameters if it has any."""
     groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr": cfg.lr}]
     balancer = list(method.outer.parameters())
-    if balancer:  # a task weight is no network weight: it has its own rate and does not decay
+    if balancer:  # task weights have their own learning rate and no weight decay
         groups.append({"params": balancer, "lr": cfg.balancer_lr, "weight_decay": 0.0})
     kind = torch.optim.AdamW if cfg.optimizer == "adamw" else torch.optim.Adam
     fused = next(model.parameters()).device.type in ("cpu", "cuda")

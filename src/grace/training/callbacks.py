@@ -1,0 +1,168 @@
+"""Hooks into the training loop, for progress displays, loggers and experiments of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from grace.models import DualTaskModel
+from grace.training.config import TrainingConfig
+from grace.training.history import EpochRecord, FitResult
+from grace.training.step import StepLog
+
+__all__ = ["Callback", "CallbackList", "StepEnd", "TrainStart"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainStart:
+    """What is known when the loop starts or resumes.
+
+    Args:
+        config: the training configuration.
+        model: the network that is trained, on its device.
+        history: records of the epochs that are already finished; empty for a new training.
+        steps_per_epoch: number of optimiser steps in each epoch.
+        monitors: names of the window sets that are evaluated after each epoch.
+        run_dir: folder of the run, or None if nothing is written to disk.
+        device: name of the device.
+        precision: number format of the network's forward pass.
+    """
+
+    config: TrainingConfig
+    model: DualTaskModel
+    history: tuple[EpochRecord, ...]
+    steps_per_epoch: int
+    monitors: tuple[str, ...]
+    run_dir: Path | None
+    device: str
+    precision: Literal["fp32", "bf16"]
+
+    @property
+    def epochs(self) -> int:
+        """Maximum number of epochs; early stopping may end the training before."""
+        return self.config.epochs
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch (from 0) with which the loop continues; 0 for a new training."""
+        return len(self.history)
+
+    @property
+    def first_step(self) -> int:
+        """The global step (from 0) with which the loop continues; 0 for a new training."""
+        return self.history[-1].step if self.history else 0
+
+
+@dataclass(frozen=True, eq=False)
+class StepEnd:
+    """One finished optimiser step.
+
+    Args:
+        epoch: index of the epoch, from 0.
+        step: global index of the step, from 0; it continues over epochs and after resuming.
+        step_in_epoch: number of steps of this epoch that are finished, from 1.
+        log: losses, gradient norm and task weights as tensors on the training device. Reading a
+            value (``.item()``) makes a GPU wait, so read only when needed.
+        logged: True every ``log_every`` steps, when ``log.diagnostics`` is filled.
+    """
+
+    epoch: int
+    step: int
+    step_in_epoch: int
+    log: StepLog
+    logged: bool
+
+
+class Callback:
+    """Base class of callbacks; override the hooks you need.
+
+    Callbacks are called in the order given. An exception raised in a hook ends the training and
+    reaches the caller; the last checkpoint stays on disk, and the same training continues from it.
+
+    A training that resumes repeats the steps after its last checkpoint. A callback that writes
+    records must therefore drop those with ``step >= start.first_step`` in :meth:`on_train_start`.
+    A callback with a state of its own returns it from :meth:`state_dict`: it is stored in the
+    checkpoint and given back before :meth:`on_train_start`.
+
+    Example:
+        >>> from grace.training import Callback
+        >>> class PrintLoss(Callback):
+        ...     def on_epoch_end(self, record):
+        ...         print(f"epoch {record.epoch + 1}: loss {record.loss:.1f}")
+        >>> run(config, "runs/first", callbacks=[PrintLoss()])  # doctest: +SKIP
+    """
+
+    def on_train_start(self, start: TrainStart) -> None:
+        """Called once, before the first step; also when a resumed training has none left."""
+
+    def on_step_end(self, step: StepEnd) -> None:
+        """Called after each optimiser step."""
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """Called after each epoch was evaluated, before its checkpoint is written."""
+
+    def on_train_end(self, result: FitResult) -> None:
+        """Called once, after the last epoch and its checkpoint."""
+
+    def on_exception(self, error: BaseException) -> None:
+        """Called when the training ends with an exception, which is raised again afterwards."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to store in the checkpoint: tensors and plain values only."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+
+
+class CallbackList(Callback):
+    """Calls every callback in order."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = tuple(callbacks)
+
+    def on_train_start(self, start: TrainStart) -> None:
+        """Call all."""
+        for callback in self.callbacks:
+            callback.on_train_start(start)
+
+    def on_step_end(self, step: StepEnd) -> None:
+        """Call all."""
+        for callback in self.callbacks:
+            callback.on_step_end(step)
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """Call all."""
+        for callback in self.callbacks:
+            callback.on_epoch_end(record)
+
+    def on_train_end(self, result: FitResult) -> None:
+        """Call all."""
+        for callback in self.callbacks:
+            callback.on_train_end(result)
+
+    def on_exception(self, error: BaseException) -> None:
+        """Call all."""
+        for callback in self.callbacks:
+            callback.on_exception(error)
+
+    def state_dict(self) -> dict[str, Any]:
+        """States of the callbacks that have one, by class name and position."""
+        return {key: state for key, one in self._keyed() if (state := one.state_dict())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore each callback that has a stored state."""
+        for key, callback in self._keyed():
+            if key in state:
+                callback.load_state_dict(state[key])
+
+    def _keyed(self) -> list[tuple[str, Callback]]:
+        seen: dict[str, int] = {}
+        keyed = []
+        for callback in self.callbacks:
+            name = type(callback).__qualname__
+            seen[name] = seen.get(name, -1) + 1
+            keyed.append((f"{name}.{seen[name]}", callback))
+        return keyed
