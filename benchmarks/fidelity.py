@@ -62,7 +62,7 @@ STUDIES: dict[str, dict[str, Any]] = {
         "references": (EXACT, f"{EXACT}{LOW}"),
     },
     "precision": {
-        "base": {"preset": "default", "training": {"epochs": 7}},
+        "base": {"preset": "reference", "training": {"epochs": 7}},
         "variants": {p: {"training": {"precision": p}} for p in ("fp32", "bf16")},
         "references": ("fp32",),
     },

@@ -47,7 +47,7 @@ def row(name: str, runs: Sequence[Evaluation]) -> str:
 
 
 def main() -> None:
-    """Replace what stands between the markers."""
+    """Replace the text between the markers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     groups: dict[str, list[Evaluation]] = defaultdict(list)
@@ -59,16 +59,17 @@ def main() -> None:
         groups[name + mark].append(evaluation)
     heads = [*HEADS, *(name.replace("_", " ") for name in BASELINES)]
     table = [
-        "Measured in cycles: checkpoint chosen on held-out engines, all test engines, last cycle;",
-        "mean ± standard deviation where there are several seeds (each holds out other engines).",
-        "Beside it the RMSE, capped, of the trivial baselines trained on the same engines;",
-        "`gradient boosting all inputs` sees what the network sees.",
+        "Unit: cycles. The checkpoint is selected on held-out engines; the results are for the last",
+        "cycle of all test engines. Mean ± standard deviation over seeds; each seed holds out other",
+        "engines. The last four columns are the capped RMSE of trivial baselines trained on the same",
+        "engines; `gradient boosting all inputs` has the same inputs as the network.",
         "",
         "| " + " | ".join(heads) + " |",
         "|" + "---|" * len(heads),
         *(row(name, runs) for name, runs in groups.items()),
         "",
-        "The luck of the test engines comes on top; the reports print intervals for it.",
+        "The standard deviation does not include the sampling variability of the test engines; the",
+        "reports give intervals for it.",
     ]
     replace_between(README, "measured", table)
 

@@ -122,7 +122,7 @@ def _reference(args: argparse.Namespace, scratch: Path) -> Path:
     if args.quick:
         training |= {"epochs": 1, "steps_per_epoch": 2}
     config = RunConfig.load(
-        preset="fast" if args.quick else "default",
+        preset="fast" if args.quick else "reference",
         overrides={
             "dataset": "sim",
             "evaluate_baselines": False,

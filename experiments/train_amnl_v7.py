@@ -1,8 +1,8 @@
 """AMNL as published: ``python experiments/train_amnl_v7.py --dataset FD002 --seed 0``.
 
-The published protocol chooses the checkpoint on the test set; every figure is marked as such, and
-the validation-selected figures of the same training are printed beside it. Any option of
-``grace train`` may follow and wins (``--select-on validation``, ``--preset fast``, ``--epochs 5``).
+The published protocol selects the checkpoint on the test set. The results are marked accordingly,
+and the validation-selected results of the same training are printed as well. Options of
+``grace train`` can be added and take precedence (``--select-on validation``, ``--epochs 5``).
 """
 
 import sys

@@ -16,6 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from grace.cli import app
+from grace.data.readers import load_dataset
 
 TINY = {
     "dataset": "sim",
@@ -67,6 +68,31 @@ def test_train_evaluate_report_as_a_user_runs_them(tiny: Path, tmp_path: Path) -
     evaluated = grace("evaluate", folder)
     assert evaluated.exit_code == 0, evaluated.output
     assert "equal those stored" in evaluated.output
+
+    shown = grace("predict", folder)
+    assert shown.exit_code == 0, shown.output
+    stored_rul = pl.read_parquet(folder / "predictions.parquet").group_by("unit").last()
+    assert f"{stored_rul['rul'].min():.1f}" in shown.output
+    assert "RUL (cycles)" in shown.output
+    for suffix, read in (
+        (".csv", pl.read_csv),
+        (".json", pl.read_json),
+        (".parquet", pl.read_parquet),
+    ):
+        file = tmp_path / f"predicted{suffix}"
+        done = grace("predict", folder, "--every-row", "--out", file)
+        assert done.exit_code == 0, done.output
+        rows = read(file)
+        every = pl.read_parquet(folder / "predictions.parquet")
+        assert rows["rul"].to_list() == pytest.approx(every["rul"].to_list(), rel=1e-6)
+        assert rows["time"].to_list() == every["time"].to_list()
+    train = grace("predict", folder, "--part", "train", "--out", tmp_path / "train.csv")
+    assert train.exit_code == 0, train.output
+    assert pl.read_csv(tmp_path / "train.csv").height == 14
+    refused = grace("predict", folder, "--out", tmp_path / "predicted.xlsx")
+    assert refused.exit_code == 2
+    assert ".csv, .json, .parquet" in refused.stderr
+    assert not (tmp_path / "predicted.xlsx").exists()
 
     page = tmp_path / "elsewhere.html"
     reported = grace("report", folder, "--out", page, "--unit", "1")
@@ -127,11 +153,11 @@ def test_layers_of_configuration(tiny: Path) -> None:
         (["--dataset", "FD01"], "did you mean FD001"),
         (["--method", "grase"], "did you mean 'grace'"),
         (["--method", "gaba:0.5"], "only 'fixed' takes an argument"),
-        (["--preset", "quick"], "choose from fast, default, paper"),
+        (["--preset", "quick"], "choose from fast, reference, paper"),
         (["--set", "training.lrr=1"], "unknown key 'training.lrr'"),
         (["--set", "training.lr"], "write key=value"),
-        (["--set", "training.lr=["], "not a value YAML can read"),
-        (["--set", "training=5", "--set", "training.lr=1"], "training.lr is no section"),
+        (["--set", "training.lr=["], "not a valid YAML value"),
+        (["--set", "training=5", "--set", "training.lr=1"], "training.lr is not a section"),
         (["--device", "tpu9"], "device 'tpu9' is not available here"),
         (["--config", "."], "."),
         (["--set", "labels.health_thresholds=[130, 30]"], "class 0 would be empty"),
@@ -155,12 +181,61 @@ def test_evaluating_what_is_no_run(tmp_path: Path) -> None:
     assert "give the folder of a finished run" in " ".join(result.output.split())
 
 
-def test_help_teaches() -> None:
-    for command in ("train", "evaluate", "report"):
-        text = grace(command, "--help").output
-        assert "Example" in text
+@pytest.mark.parametrize("command", ["train", "predict", "report", "export", "evaluate", "grid"])
+def test_help_gives_examples_that_fit_a_terminal(command: str) -> None:
+    done = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80"})
+    examples = done.output.partition("Example")[2].partition("╭")[0].splitlines()
+    lines = [line for line in examples if line.strip()]
+    assert any(line.strip().startswith(f"grace {command}") for line in lines)
+    wrapped = [x for x in lines[1:] if not x.strip().startswith("grace")]
+    assert not wrapped, wrapped
+
+
+def test_help_starts_with_a_first_run() -> None:
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    assert text.index("grace train --out") < text.index("grace predict") < text.index("Options")
+    panels = ["Start here", "Your own data", "Evaluate", "Reference"]
+    assert sorted(panels, key=text.index) == panels
+
+
+def test_lists() -> None:
     assert "weighted_mse" in grace("methods").output
-    assert "FD004" in grace("data", "list").output
+    text = CliRunner().invoke(app, ["data", "list"], env={"COLUMNS": "80"}).output
+    rows = [line for line in text.splitlines() if line.startswith(("│ FD", "│ sim"))]
+    assert len(rows) == 5
+    assert [row.split()[1] for row in rows] == ["FD001", "FD002", "FD003", "FD004", "sim"]
+    assert all(len(line) <= 80 for line in text.splitlines() if line.startswith("│"))
+
+
+def test_export_writes_a_checked_model(tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    folder = tmp_path / "run"
+    options = ["--config", tiny, "--epochs", 1, "--set", "evaluate_baselines=false"]
+    assert grace("train", *options, "--out", folder, "--no-report").exit_code == 0
+    done = grace("export", folder)
+    assert done.exit_code == 0, done.output
+    assert "compared with PyTorch" in done.output
+    from grace.prediction import Predictor
+
+    fleet = load_dataset("sim", **TINY["dataset_options"]).test
+    exported = Predictor.load(folder, runtime="onnxruntime", model_file=folder / "model.onnx")
+    here, there = (p.predict(fleet)["rul"] for p in (Predictor.load(folder), exported))
+    assert there.to_list() == pytest.approx(here.to_list(), abs=2e-3)
+
+
+def test_an_unknown_logger_is_reported_before_training(tiny: Path, tmp_path: Path) -> None:
+    done = grace("train", "--config", tiny, "--out", tmp_path / "run", "--logger", "wandb")
+    assert done.exit_code == 2
+    assert "choose from tensorboard, mlflow" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_events_are_written_to_the_run_folder(tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    options = ["--config", tiny, "--epochs", 1, "--set", "evaluate_baselines=false", "--no-report"]
+    done = grace("train", *options, "--out", tmp_path / "run", "--logger", "tensorboard")
+    assert done.exit_code == 0, done.output
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
 
 
 def test_describe_simulated_fleet() -> None:

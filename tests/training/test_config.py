@@ -107,7 +107,7 @@ def test_later_layers_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (config.seed, config.preset) == (7, "fast")
     assert RunConfig.load(preset="paper", file=file).preset == "paper"
     assert RunConfig.load(preset="paper", file=file).training.batch_size == 256
-    assert RunConfig.load().preset == "default"
+    assert RunConfig.load().preset == "fast"
 
 
 def test_merging_leaves_its_arguments_alone() -> None:

@@ -1,4 +1,4 @@
-"""The command ``grace``: parses, calls, prints. Everything it does can be done from Python."""
+"""The command ``grace``: parses, calls, prints. Everything it does is available from Python."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import typer
 
 from grace._version import __version__
 from grace.cli.data import data_app
+from grace.cli.export import export
 from grace.cli.grid import grid
 from grace.cli.methods import methods
+from grace.cli.predict import predict
 from grace.cli.run_folder import evaluate, report
 from grace.cli.shared import out
 from grace.cli.train import train
 
 __all__ = ["app"]
+
+START, DATA, EVALUATE, REFERENCE = "Start here", "Your own data", "Evaluate", "Reference"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,13 +26,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=(
         "Remaining useful life and health state of machines from sensor histories.\n\n"
-        "Start with [bold]grace train[/bold] (trains on a built-in simulated fleet), then "
-        "[bold]grace report[/bold] on the folder it prints."
+        "Quick start (a few minutes on a laptop, no data needed):\n\n"
+        "  grace train --out runs/first      train on a simulated fleet\n\n"
+        "  grace predict runs/first          show the remaining useful life of each unit\n\n"
+        "  grace report runs/first           write the report as one HTML file"
     ),
 )
-for command in (train, grid, evaluate, report, methods):
-    app.command()(command)
-app.add_typer(data_app, name="data")
+app.command(rich_help_panel=START)(train)
+app.command(rich_help_panel=START)(predict)
+app.command(rich_help_panel=START)(report)
+app.add_typer(data_app, name="data", rich_help_panel=DATA)
+app.command(rich_help_panel=DATA)(export)
+app.command(rich_help_panel=EVALUATE)(evaluate)
+app.command(rich_help_panel=EVALUATE)(grid)
+app.command(rich_help_panel=REFERENCE)(methods)
 
 
 def _version(wanted: bool) -> None:
@@ -43,4 +54,4 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Parse what belongs to no command."""
+    """Options that belong to no command."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from grace.cli.shared import DataRoot, out, plain_errors, say
@@ -16,47 +15,53 @@ data_app = typer.Typer(no_args_is_help=True, help="List, download, verify and de
 
 @data_app.command("list")
 def data_list(data_root: DataRoot = None) -> None:
-    """List the datasets and whether they are here."""
+    """List the datasets and whether their files are available."""
     with plain_errors():
         from grace.data.readers import list_datasets
 
-        table = Table("name", "train", "test", "conditions", "faults", "what it is", "where")
-        for info in list_datasets(data_root):
+        table = Table("name", "train units", "test units", "conditions", "fault modes", "available")
+        known = list_datasets(data_root)
+        for info in known:
+            available = "no" if info.found is None else "yes"
             table.add_row(
                 info.name,
-                f"{info.train_units} units",
-                f"{info.test_units} units",
+                str(info.train_units),
+                str(info.test_units),
                 str(info.n_conditions),
-                ", ".join(info.fault_modes),
-                info.description,
-                escape(info.found) if info.found else "not here; `grace data download`",
+                ", ".join(mode.removesuffix(" degradation") for mode in info.fault_modes),
+                "built in" if info.found == "built in" else available,
             )
         out.print(table)
+        for place in dict.fromkeys(i.found for i in known if i.found not in (None, "built in")):
+            say(f"files: {place}")
+        if any(info.found is None for info in known):
+            say("`grace data download` fetches what is not available.")
+        say("`grace data describe NAME` shows the details of a dataset.")
 
 
 @data_app.command("download")
 def data_download(
-    name: Annotated[str, typer.Argument(help="What to download: cmapss (FD001 to FD004).")] = (
-        "cmapss"
-    ),
+    name: Annotated[str, typer.Argument(help="cmapss: the datasets FD001 to FD004.")] = ("cmapss"),
     target: Annotated[
-        Path | None, typer.Option(help="Folder to put it in.", show_default="user cache")
+        Path | None, typer.Option(help="Folder to write to.", show_default="user cache")
     ] = None,
 ) -> None:
-    """Download NASA C-MAPSS (12 MB) from the first source that answers, verified by SHA-256."""
+    """Download NASA C-MAPSS (12 MB) and verify its SHA-256."""
     with plain_errors():
         from grace.data import DataError
         from grace.data.cmapss_files import default_cache
         from grace.data.download import download_cmapss
 
         if name.lower() not in ("cmapss", "fd001", "fd002", "fd003", "fd004"):
-            raise DataError(f"nothing called {name!r} can be downloaded.", remedy="say cmapss.")
+            raise DataError(
+                f"{name!r} cannot be downloaded.", remedy="use `grace data download cmapss`."
+            )
         say(f"C-MAPSS is in {download_cmapss(target or default_cache())}")
 
 
 @data_app.command("verify")
 def data_verify(data_root: DataRoot = None) -> None:
-    """Compare the C-MAPSS files here with the published ones; exit code 1 if any differs."""
+    """Compare the C-MAPSS files with the published ones; exit code 1 if one differs."""
     with plain_errors():
         from grace.data.cmapss_files import find_data_root, verify_cmapss
 
@@ -75,7 +80,7 @@ def data_describe(
     name: Annotated[str, typer.Argument(help="FD001, FD002, FD003, FD004 or sim.")],
     data_root: DataRoot = None,
 ) -> None:
-    """Describe a dataset: units, lives, channels, conditions, and what is odd about it."""
+    """Describe a dataset: units, lives, operating conditions, channels, data quality."""
     with plain_errors():
         from grace.data.readers import load_dataset
         from grace.report.describe import render_dataset

@@ -1,4 +1,4 @@
-"""``grace grid``: many runs, several at once, and their table."""
+"""``grace grid``: trains many runs and compares the methods."""
 
 from __future__ import annotations
 
@@ -28,29 +28,27 @@ from grace.cli.shared import (
 def grid(
     dataset: Annotated[
         list[str] | None,
-        typer.Option(help="May be repeated: FD001, FD002, FD003, FD004, sim.", show_default="sim"),
+        typer.Option(help="A name from `grace data list`. May be repeated.", show_default="sim"),
     ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="May be repeated: a name of `grace methods`, fixed:<w>, <inner>+<outer>. The "
-            "others are compared with the first.",
-            show_default="that of --config, else baseline, amnl, gaba, grace",
+            help="A name from `grace methods`, or <inner>+<outer>. May be repeated; the others "
+            "are compared with the first.",
+            show_default="--config, else baseline, amnl, gaba, grace",
         ),
     ] = None,
     seed: Annotated[
         list[int] | None,
         typer.Option(
-            help="May be repeated.", show_default="that of --config, else 42, 123, 456, 789, 1024"
+            help="May be repeated.", show_default="--config, else 42, 123, 456, 789, 1024"
         ),
     ] = None,
-    parallel_runs: Annotated[
-        int, typer.Option(help="Runs at a time; on a GPU they share the card.", min=1)
-    ] = 1,
+    parallel_runs: Annotated[int, typer.Option(help="Number of runs at the same time.", min=1)] = 1,
     threads_per_run: Annotated[
         int | None,
         typer.Option(
-            help="CPU threads of each run.", min=1, show_default="all of them, shared out"
+            help="CPU threads of each run.", min=1, show_default="all threads / parallel runs"
         ),
     ] = None,
     preset: Preset = None,
@@ -62,19 +60,19 @@ def grid(
     output: Annotated[Path, typer.Option("--out", help="Folder of the grid.")] = Path("runs/grid"),
     data_root: DataRoot = None,
 ) -> None:
-    """Train every method on every dataset with every seed, and compare.
+    """Train and compare methods over datasets and seeds.
 
-    Each run has a folder of its own, as `grace train` makes it. The same
-    command, given again, goes on where an interrupted grid stopped, and does
-    not repeat finished runs. A run that fails does not stop the others.
+    Each run has its own folder, as with `grace train`. An interrupted grid
+    continues when the same command is given again; finished runs are kept.
+    A failed run does not stop the others.
 
     \b
     Examples:
-      grace grid --preset fast --parallel-runs 2
+      grace grid --parallel-runs 2
       grace grid --dataset FD001 --dataset FD002 --method amnl --method grace
       grace grid --method gaba --method fixed:0.0477 --seed 1 --seed 2
     """
-    with plain_errors("The same command goes on: finished runs are kept."):
+    with plain_errors("The same command continues the grid; finished runs are kept."):
         base = load_config(
             preset, config, set_, select_on=select_on, training=training_options(epochs, device)
         )
@@ -103,7 +101,7 @@ def grid(
             )
         if result.folders():
             out.print(render_grid(runs_table(result.folders()), reference=reference))
-        say(f"a row per finished run of this folder: {write_runs(output)}")
+        say(f"results, one row per finished run: {write_runs(output)}")
     for event in result.failed:
         Console(stderr=True).print(
             f"[bold red]failed:[/bold red] {escape(event.name)}: {escape(event.text)}",

@@ -1,4 +1,4 @@
-"""``grace evaluate`` and ``grace report``: judge and describe a finished run."""
+"""``grace evaluate`` and ``grace report``: evaluate and describe a finished run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from grace.cli.shared import DataRoot, RunFolder, out, plain_errors, say
 
 
 def evaluate(folder: RunFolder, data_root: DataRoot = None) -> None:
-    """Predict the test set anew with a saved model and judge it.
+    """Evaluate a saved model on the test set again.
 
-    The figures must equal those stored when the model was trained; if they do not, this says so
-    and exits with code 1.
+    The results must equal those stored at training time. If they differ, the exit code is 1.
 
     \b
     Example:
-      grace evaluate runs/FD001-grace-fast-seed42
+      grace evaluate runs/first
     """
     with plain_errors():
         from grace.experiments import evaluate_run
@@ -27,9 +26,9 @@ def evaluate(folder: RunFolder, data_root: DataRoot = None) -> None:
         evaluation, differing = evaluate_run(folder, data_root=data_root)
         out.print(render_evaluation(evaluation))
         if differing:
-            say(f"These figures differ from those stored in the run: {', '.join(differing[:5])}")
+            say(f"These results differ from those stored in the run: {', '.join(differing[:5])}")
             raise typer.Exit(1)
-        out.print("[green]The figures equal those stored in the run.[/green]")
+        out.print("[green]The results equal those stored in the run.[/green]")
 
 
 def report(
@@ -39,15 +38,15 @@ def report(
     ] = None,
     unit: Annotated[
         list[str] | None,
-        typer.Option(help="Unit to draw over time; may be repeated.", show_default=False),
+        typer.Option(help="Unit to plot over time. May be repeated.", show_default=False),
     ] = None,
 ) -> None:
-    """Write the report of a run: one HTML file that needs no network to be read.
+    """Write the report of a run as one HTML file.
 
     \b
     Examples:
-      grace report runs/FD001-grace-fast-seed42
-      grace report runs/FD001-grace-fast-seed42 --unit 31 --unit 76 --out engines.html
+      grace report runs/first
+      grace report runs/first --unit 31 --unit 76 --out two-units.html
     """
     with plain_errors():
         from grace.report import write_report

@@ -1,4 +1,4 @@
-"""What the commands share: the console, options, and how an error a user can mend is told."""
+"""Shared by the commands: the console, common options, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -31,38 +31,44 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder of a run, as printed by 
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="fast (small network, minutes on a CPU), default (reference network), paper "
-        "(the published setting).",
-        show_default="default",
+        help="fast: small network, minutes on a CPU. reference: reference network, for a GPU. "
+        "paper: the published setting.",
+        show_default="fast",
     ),
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="YAML laid over the preset.", show_default=False),
+    typer.Option(
+        "--config", help="YAML file; its values replace those of the preset.", show_default=False
+    ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="One more value, e.g. --set training.lr=3e-4.", show_default=False),
+    typer.Option(
+        "--set",
+        help="A single value, e.g. --set training.lr=3e-4. May be repeated.",
+        show_default=False,
+    ),
 ]
 SelectOn = Annotated[
     str | None,
     typer.Option(
-        help="validation: choose the checkpoint on held-out training units, read the test set "
-        "once. test: the published protocol; its figures are marked as optimistic.",
+        help="validation: select the checkpoint on held-out training units and use the test set "
+        "once. test: select it on the test set; the results are marked as optimistic.",
         show_default="validation",
     ),
 ]
-Epochs = Annotated[int | None, typer.Option(help="At most this many.", show_default=False)]
+Epochs = Annotated[int | None, typer.Option(help="Maximum number of epochs.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda …", show_default="auto")]
 
 
 @contextmanager
 def plain_errors(interrupted: str = "") -> Iterator[None]:
-    """Turn the errors a user can mend into one line and exit code 2; keep bugs' tracebacks."""
+    """Print errors that the user can correct as one line with exit code 2; others as tracebacks."""
     try:
         yield
     except KeyboardInterrupt:
-        Console(stderr=True).print(f"[yellow]interrupted.[/yellow] {interrupted}")
+        Console(stderr=True).print(f"[yellow]Interrupted.[/yellow] {interrupted}")
         raise typer.Exit(130) from None
     except Exception as error:
         from grace.experiments.user_message import user_message
@@ -74,23 +80,23 @@ def plain_errors(interrupted: str = "") -> Iterator[None]:
 
 
 def stop(problem: str) -> NoReturn:
-    """Tell what is wrong and end with exit code 2."""
+    """Print the problem and exit with code 2."""
     Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(problem)}", soft_wrap=True)
     raise typer.Exit(2)
 
 
 def say(text: str) -> None:
-    """Print a line as it is, unwrapped, so that a path can be copied."""
+    """Print a line without wrapping, so that a path can be copied."""
     out.print(escape(text), soft_wrap=True, highlight=False)
 
 
 def load_config(
     preset: str | None, file: Path | None, settings: Sequence[str] | None, **given: Any
 ) -> RunConfig:
-    """Layer preset, file, the options that were given, and ``--set key=value``.
+    """Combine preset, file, the options that were given, and ``--set key=value``.
 
     Raises:
-        ConfigError: see :meth:`RunConfig.load`, or a ``--set`` that is no key=value.
+        ConfigError: see :meth:`RunConfig.load`, or a ``--set`` without key=value.
     """
     from grace.training import ConfigError, RunConfig
 
@@ -103,18 +109,18 @@ def load_config(
             _put(overrides, key.strip().split("."), yaml.safe_load(value))
         except (yaml.YAMLError, TypeError, AttributeError):
             raise ConfigError(
-                f"--set {item}: not a value YAML can read, or {key} is no section"
+                f"--set {item}: not a valid YAML value, or {key} is not a section"
             ) from None
     return RunConfig.load(preset=preset, file=file, overrides=overrides)
 
 
 def show(config: RunConfig) -> None:
-    """Print the whole configuration as YAML, and nothing else."""
+    """Print the complete configuration as YAML, and nothing else."""
     sys.stdout.write(config.to_yaml())
 
 
 def training_options(epochs: int | None, device: str | None) -> dict[str, Any]:
-    """The training section, as far as it was given by options of its own."""
+    """The training section from the options that were given."""
     given = {"epochs": epochs, "device": device}
     return {key: value for key, value in given.items() if value is not None}
 

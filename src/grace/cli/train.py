@@ -31,9 +31,7 @@ def train(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(
-            help="A name of `grace methods`, fixed:<w>, or <inner>+<outer>.", show_default="grace"
-        ),
+        typer.Option(help="A name from `grace methods`, or <inner>+<outer>.", show_default="grace"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="42")] = None,
     preset: Preset = None,
@@ -48,27 +46,33 @@ def train(
     ] = None,
     data_root: DataRoot = None,
     force: Annotated[
-        bool, typer.Option(help="Delete the run that the folder holds first.")
+        bool, typer.Option(help="Train again even if the folder contains a run.")
     ] = False,
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard or mlflow. May be repeated.", show_default=False),
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write the HTML report at the end.")] = True,
     show_config: Annotated[
-        bool, typer.Option(help="Print the whole configuration as YAML and stop.")
+        bool, typer.Option(help="Print the complete configuration as YAML and stop.")
     ] = False,
 ) -> None:
-    """Train a model, judge it on the test set, and save both.
+    """Train a model, evaluate it on the test set, and save both.
 
-    Values are layered: preset, then --config, then the options given here.
-    The same command, given again, goes on where an interrupted run stopped.
+    Values come from the preset, then from --config, then from the options;
+    later ones win. An interrupted run continues when the same command is
+    given again.
 
     \b
     Examples:
-      grace train                                  the built-in fleet, reference network
-      grace train --dataset FD001 --preset fast    a small network, minutes on a laptop
+      grace train                         simulated fleet, small network
+      grace train --dataset FD001         NASA C-MAPSS, see `grace data download`
+      grace train --dataset FD001 --preset reference
       grace train --method amnl --seed 123 --set windows.length=40
       grace train --dataset FD002 --select-on test --preset paper
-      grace train --show-config > my.yaml          a file to edit, for --config my.yaml
+      grace train --show-config > my.yaml    a file to edit for --config
     """
-    with plain_errors("The same command goes on from the last finished epoch."):
+    with plain_errors("The same command continues from the last finished epoch."):
         chosen = load_config(
             preset,
             config,
@@ -86,8 +90,10 @@ def train(
         from grace.experiments import run, run_name
         from grace.report.console import render_evaluation
         from grace.report.progress import RunProgress
+        from grace.training.loggers import build_logger
         from grace.training.malloc import keep_freed_memory
 
+        loggers = [build_logger(name) for name in logger or []]
         keep_freed_memory()
         folder = output or Path("runs") / run_name(chosen)
         with RunProgress(out) as progress:
@@ -95,12 +101,12 @@ def train(
                 chosen,
                 folder,
                 data_root=data_root,
-                callbacks=[progress],
+                callbacks=[progress, *loggers],
                 on_stage=progress.on_stage,
                 overwrite=force,
             )
         if result.resumed_complete:
-            say(f"{folder} already holds this run, finished; nothing was trained.")
+            say(f"{folder} already holds this finished run; nothing was trained.")
         out.print(render_evaluation(result.evaluation, result.validation_selected))
         say(f"artifact: {folder}")
         if report:

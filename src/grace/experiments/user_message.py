@@ -1,4 +1,4 @@
-"""Which errors a user can mend, and how they are told in one line."""
+"""Errors that a user can correct, as one line of text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KNOWN = (DataError, ArtifactError, ConfigError, CheckpointError, NonFiniteLossE
 
 
 def user_message(error: BaseException) -> str | None:
-    """What to tell of an error a user can mend; None for a bug, whose traceback is wanted."""
+    """The message of an error that the user can correct; None for a bug."""
     if isinstance(error, _KNOWN):
         return str(error)
     if isinstance(error, ImportError) and "grace-rul[" in str(error):

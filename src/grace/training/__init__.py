@@ -1,8 +1,20 @@
-"""Training: one step, one loop, its configuration and its checkpoints."""
+"""Training: one step, one loop, callbacks, configuration, presets and checkpoints."""
 
+from grace.training.callbacks import Callback, StepEnd, TrainStart
 from grace.training.config import RunConfig
 from grace.training.errors import ConfigError
-from grace.training.presets import PRESETS
+from grace.training.loggers import LOGGERS
+from grace.training.presets import DEFAULT_PRESET, PRESETS
 from grace.training.trainer import Trainer
 
-__all__ = ["PRESETS", "ConfigError", "RunConfig", "Trainer"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "LOGGERS",
+    "PRESETS",
+    "Callback",
+    "ConfigError",
+    "RunConfig",
+    "StepEnd",
+    "TrainStart",
+    "Trainer",
+]

@@ -1,4 +1,4 @@
-"""The moving average of the weights, which is what gets evaluated."""
+"""Exponential moving average of the weights. The averaged weights are evaluated and saved."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def weight_average(model: nn.Module, decay: float, *, warmup: bool = False) -> A
         beta = min(decay, (1 + steps) / (10 + steps)) if warmup else decay
         if averages[0].is_floating_point():
             torch._foreach_lerp_(list(averages), list(current), 1.0 - beta)
-        else:  # counters of batch norm
+        else:  # integer counters of batch norm
             torch._foreach_copy_(list(averages), list(current))
 
     average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
     for module in average.modules():
         if isinstance(module, nn.RNNBase):
-            module.flatten_parameters()  # copying took them out of the one block cuDNN wants
+            module.flatten_parameters()  # copying split the contiguous block that cuDNN needs
     return average

@@ -19,7 +19,7 @@ from grace.data.windows import WindowConfig
 from grace.models import DualTaskModel
 from grace.training.device import Precision
 from grace.training.errors import ConfigError, explain_validation
-from grace.training.presets import PRESETS
+from grace.training.presets import DEFAULT_PRESET, PRESETS
 
 __all__ = [
     "MethodConfig",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _Width = Annotated[int, Field(ge=1)]
-# What a run can be continued with other values of: they change what is written and how fast.
+# Values that do not change the result: a run can be resumed with other ones.
 _NO_RESULT: dict[str, Any] = {
     "preset": True,
     "training": {"log_every": True, "eval_batch_size": True, "checkpoint_every": True},
@@ -87,7 +87,7 @@ class MethodConfig(_Section):
         try:
             balancer = self.build(cap=125.0).outer
         except ImportError:
-            return self  # a missing extra is told when it is needed
+            return self  # the missing package is reported when the method is built
         if balancer.n_tasks != 2:
             raise ValueError(f"outer_options make a balancer of {balancer.n_tasks} tasks, not of 2")
         return self
@@ -109,7 +109,7 @@ class TrainingConfig(_Section):
     """How long and how hard to train.
 
     Args:
-        epochs: at most this many passes over the training windows.
+        epochs: maximum number of passes over the training windows.
         steps_per_epoch: end an epoch after this many batches; None means all of them.
         batch_size: windows per step.
         optimizer: ``adamw`` or ``adam``.
@@ -128,8 +128,8 @@ class TrainingConfig(_Section):
             are not averaged with the initial weights.
         input_noise: standard deviation of Gaussian noise on the inputs while training, in σ.
         offset_noise: standard deviation of a random shift per window and sensor while training, in
-            σ: it blurs a unit's own sensor level, by which a network can tell training units apart
-            and learn their lives by heart, and leaves departures from that level alone.
+            σ. A network can otherwise recognise training units by their constant sensor offsets and
+            memorise their lives. Changes relative to the offset are not affected.
         early_stopping_patience: stop after this many epochs without a better selection RMSE;
             None never stops early.
         precision: ``fp32``; ``bf16`` autocast of the network (losses and updates stay fp32);
@@ -171,21 +171,22 @@ class TrainingConfig(_Section):
 
 
 class RunConfig(_Section):
-    """Everything that decides a run's result.
+    """Configuration of a run: every value that influences its result.
 
     Args:
         dataset: a name of ``grace data list``.
         dataset_options: options of that dataset's reader (the simulation's configuration, say).
-        preset: where the values came from that nobody set; for the record only.
+        preset: the preset from which unset values were taken, for the record. The defaults of this
+            class are those of ``paper``; :meth:`load` starts from ``fast`` if no preset is given.
         seed: initial weights, data order, dropout, and which units are held out.
         validation_fraction: share of the training units held out, by unit.
         select_on: ``validation`` chooses the checkpoint on held-out training units and reads the
             test set once at the end. ``test`` chooses it on the test set, as most published
-            figures do; everything made with it is marked *test-selected, optimistic*.
+            results do; every result of such a run is marked *test-selected, optimistic*.
         validation_rows: rows of the validation units whose RMSE drives schedule, early stopping
             and selection. ``all``: every row. ``truncated``: several truncations of each unit, as
             a test set of running units has one, and equal weight per unit.
-        evaluate_baselines: fit the trivial baselines too, for comparison.
+        evaluate_baselines: also fit and evaluate the trivial baselines.
 
     Example:
         >>> config = RunConfig.load(preset="fast", overrides={"dataset": "FD001", "seed": 42})
@@ -195,7 +196,7 @@ class RunConfig(_Section):
 
     dataset: str = "sim"
     dataset_options: dict[str, Any] = Field(default_factory=dict)
-    preset: str = "default"
+    preset: str = "paper"
     seed: int = Field(42, ge=0, lt=2**32)
     validation_fraction: float = Field(0.15, gt=0, lt=1)
     select_on: Literal["validation", "test"] = "validation"
@@ -224,7 +225,8 @@ class RunConfig(_Section):
         """Layer a preset, a YAML file and explicit values, the later winning.
 
         Args:
-            preset: a name of ``PRESETS``; if None, the file's ``preset`` key, else ``default``.
+            preset: a name of ``PRESETS``; if None, the file's ``preset`` key, else
+                ``DEFAULT_PRESET`` (``fast``).
             file: YAML with the keys of this class, nested.
             overrides: the same, as a mapping.
 
@@ -234,7 +236,9 @@ class RunConfig(_Section):
         from_file: Mapping[str, Any] = {}
         if file is not None:
             from_file = _read_yaml(Path(file))
-        chosen = preset or (overrides or {}).get("preset") or from_file.get("preset") or "default"
+        chosen = (
+            preset or (overrides or {}).get("preset") or from_file.get("preset") or DEFAULT_PRESET
+        )
         if not isinstance(chosen, str) or chosen not in PRESETS:
             raise ConfigError(f"unknown preset {chosen!r}: choose from {', '.join(PRESETS)}")
         merged: dict[str, Any] = {}
@@ -253,14 +257,14 @@ class RunConfig(_Section):
     def fingerprint(self) -> str:
         """SHA-256 of all values that can change the result, the device among them.
 
-        Left out: the name of the preset, how often is logged and saved, and how many windows are
-        predicted at a time. A run can be continued with other values of these.
+        Not included: the name of the preset, the intervals of logging and checkpoints, and the
+        batch size of prediction. A run can be resumed with other values of these.
         """
         return hashlib.sha256(self.model_dump_json(exclude=_NO_RESULT).encode()).hexdigest()
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``over`` laid over it, section by section."""
+    """``base`` with the values of ``over`` replacing its own, section by section."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)

@@ -1,4 +1,4 @@
-"""What is told when a configuration cannot be used."""
+"""Errors of the configuration, and their messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class ConfigError(ValueError):
 
 
 def explain_validation(error: ValidationError, where: object = None, *, hint: str = "") -> str:
-    """Pydantic's findings in plain lines, one per key: ``where: key = value: what is wrong``.
+    """Pydantic's validation errors as lines of text: ``where: key = value: problem``.
 
     Args:
         error: what pydantic raised.
-        where: the file or the part of the configuration, in front of each line.
-        hint: what to add to an unknown key, for example where the known ones are listed.
+        where: the file or section, printed at the start of each line.
+        hint: appended to errors about unknown keys, for example where the known keys are listed.
 
     Example:
         >>> from grace.training.config import ModelConfig
@@ -35,7 +35,7 @@ def explain_validation(error: ValidationError, where: object = None, *, hint: st
         if item["type"] == "extra_forbidden":
             lines.append(f"unknown key {key!r}" + (f"; {hint}" if hint else ""))
             continue
-        # A finding about several keys has the whole section as its value: its own words name them.
+        # An error about several keys has the whole section as its value; its message names them.
         of_section = item["type"] == "value_error" and isinstance(value, Mapping | BaseModel)
         shown = "" if of_section else f" = {value!r}"
         message = item["msg"].removeprefix("Value error, ")

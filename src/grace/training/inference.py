@@ -13,7 +13,7 @@ __all__ = ["predict_windows", "scoring_batch"]
 
 
 def scoring_batch(device: torch.device) -> int:
-    """Windows per forward pass: what fits a CPU's caches, or keeps a GPU busy."""
+    """Windows per forward pass: small enough for the caches of a CPU, large enough for a GPU."""
     return 256 if device.type == "cpu" else 4096
 
 

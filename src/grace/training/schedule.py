@@ -47,7 +47,7 @@ class LearningRate:
             group["lr"] = peak * factor
 
     def after_epoch(self, epoch: int, rmse: float) -> None:
-        """Tell the schedule how the epoch went; warm-up epochs do not count as a plateau."""
+        """Update the plateau schedule with the epoch's RMSE; warm-up epochs are not counted."""
         if epoch >= self.config.warmup_epochs:
             self.plateau.step(rmse)
 

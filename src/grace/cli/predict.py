@@ -1,0 +1,148 @@
+"""``grace predict``: predictions of a trained model for the units of a dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import Enum
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from grace.cli.shared import DataRoot, RunFolder, out, plain_errors, say
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grace.data import Fleet
+    from grace.prediction import Predictor
+
+_SHOWN = 20  # rows printed when no file is asked for
+
+
+class Part(str, Enum):
+    """The part of a dataset to predict."""
+
+    test = "test"
+    train = "train"
+
+
+def predict(
+    folder: RunFolder,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="A name of `grace data list`.", show_default="the dataset of the run"),
+    ] = None,
+    part: Annotated[Part, typer.Option(help="Units to predict.")] = Part.test,
+    every_row: Annotated[
+        bool, typer.Option("--every-row", help="Predict at every row, not only at the last.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File to write: .csv, .json or .parquet. Without it, a table is printed.",
+            show_default=False,
+        ),
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Predict remaining useful life and health class of each unit.
+
+    The remaining useful life (column rul) is in the unit of time of the data.
+
+    \b
+    Examples:
+      grace predict runs/first
+      grace predict runs/first --out predictions.csv
+      grace predict runs/first --every-row --out history.parquet
+    """
+    with plain_errors():
+        write = _writer(output)
+        from grace.prediction import Predictor
+
+        predictor = Predictor.load(folder)
+        fleet = _named_fleet(predictor, dataset, part, data_root)
+        table = predictor.predict(fleet, every_row=every_row)
+        if output is None or write is None:
+            _show(table, fleet.schema.time_unit)
+        else:
+            from grace.files import write_bytes
+
+            write_bytes(output, write(table))
+            say(f"{table.height} rows: {output}")
+
+
+def _named_fleet(
+    predictor: Predictor, dataset: str | None, part: Part, data_root: Path | None
+) -> Fleet:
+    """The units to predict, from a dataset that grace knows by name."""
+    from grace.data.readers import load_dataset
+    from grace.experiments.training_data import load_data
+
+    if dataset is None:
+        data = load_data(predictor.artifact.config, data_root)
+    else:
+        data = load_dataset(dataset, root=data_root)
+    return data.test if part is Part.test else data.train
+
+
+def _csv(table: pl.DataFrame) -> bytes:
+    return table.write_csv().encode()
+
+
+def _json(table: pl.DataFrame) -> bytes:
+    """A list of objects; JSON has no NaN, so null is written."""
+    rows = table.fill_nan(None).to_dicts()
+    return (json.dumps(rows, indent=1, allow_nan=False, default=str) + "\n").encode()
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
+    buffer = BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+_WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
+    ".csv": _csv,
+    ".json": _json,
+    ".parquet": _parquet,
+}
+
+
+def _writer(output: Path | None) -> Callable[[pl.DataFrame], bytes] | None:
+    """The writer for the suffix of ``output``, checked before anything is computed."""
+    if output is None:
+        return None
+    if output.suffix.lower() not in _WRITERS:
+        raise typer.BadParameter(
+            f"{output}: unknown file type. Use a name that ends in {', '.join(_WRITERS)}.",
+            param_hint="--out",
+        )
+    return _WRITERS[output.suffix.lower()]
+
+
+def _show(predicted: pl.DataFrame, time_unit: str) -> None:
+    """Print the units in order of remaining useful life, shortest first."""
+    first = predicted.sort("rul").head(_SHOWN)
+    table = Table("unit", "time", f"RUL ({escape(time_unit)})", "health class", "probability")
+    for row in first.iter_rows(named=True):
+        health = row["health"]
+        probability = row[f"p_health_{health}"]
+        table.add_row(
+            escape(str(row["unit"])),
+            f"{row['time']:g}",
+            f"{row['rul']:.1f}",
+            str(health),
+            f"{probability:.0%}",
+        )
+    out.print(table)
+    if predicted.height > first.height:
+        say(
+            f"The {first.height} shortest of {predicted.height} predictions. "
+            "--out FILE writes all of them."
+        )

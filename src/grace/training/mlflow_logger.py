@@ -1,0 +1,119 @@
+"""Training curves and parameters in MLflow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from grace.training.callbacks import Callback, StepEnd, TrainStart
+from grace.training.history import EpochRecord, FitResult
+
+__all__ = ["MLflowLogger"]
+
+
+class MLflowLogger(Callback):
+    """Logs the training as one MLflow run: parameters at the start, metrics while it trains.
+
+    It uses an MLflow client of its own and does not change MLflow's active run. A resumed training
+    continues the same MLflow run and logs no step twice. Values that are not finite are left out,
+    because not every MLflow store accepts them.
+
+    Args:
+        experiment: name of the MLflow experiment; it is created if it does not exist.
+        run_name: name of the MLflow run; None takes the name of the run folder.
+        tracking_uri: MLflow server or database, for example ``sqlite:///mlflow.db``; None uses
+            MLflow's own setting (``MLFLOW_TRACKING_URI``).
+        client: an ``mlflow.MlflowClient`` to use instead of a new one.
+
+    Raises:
+        ImportError: MLflow is not installed and no client is given.
+
+    Example:
+        >>> logger = MLflowLogger(tracking_uri="sqlite:///mlflow.db")  # doctest: +SKIP
+        >>> run(config, "runs/first", callbacks=[logger])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        experiment: str = "grace",
+        *,
+        run_name: str | None = None,
+        tracking_uri: str | None = None,
+        client: Any = None,
+    ) -> None:
+        if client is None:
+            try:
+                from mlflow import MlflowClient
+            except ImportError as error:
+                raise ImportError(
+                    "mlflow is not installed. Remedy: pip install 'grace-rul[mlflow]'"
+                ) from error
+            client = MlflowClient(tracking_uri=tracking_uri)
+        self.experiment, self.run_name = experiment, run_name
+        self._client = client
+        self._run_id: str | None = None
+        self._last_step = self._last_epoch = -1
+
+    def on_train_start(self, start: TrainStart) -> None:
+        """Create the MLflow run, or continue that of the checkpoint."""
+        if self._run_id is not None:
+            self._client.update_run(self._run_id, status="RUNNING")
+            self._last_step = self._last_logged("step/loss")
+            self._last_epoch = self._last_logged("epoch/loss")
+            return
+        known = self._client.get_experiment_by_name(self.experiment)
+        experiment_id = (
+            self._client.create_experiment(self.experiment)
+            if known is None
+            else known.experiment_id
+        )
+        name = self.run_name or (start.run_dir.name if start.run_dir is not None else None)
+        self._run_id = self._client.create_run(experiment_id, run_name=name).info.run_id
+        for key, value in start.config.model_dump().items():
+            self._client.log_param(self._run_id, f"training.{key}", value)
+        for key, text in (("device", start.device), ("precision", start.precision)):
+            self._client.log_param(self._run_id, key, text)
+
+    def on_step_end(self, step: StepEnd) -> None:
+        """Log the values of a step; a vector becomes one metric per component."""
+        if step.logged and step.step > self._last_step:
+            for name, value in step.log.as_dict().items():
+                for i, item in enumerate(value.reshape(-1).tolist()):
+                    self._metric(f"step/{name}" + (f"/{i}" if value.ndim else ""), item, step.step)
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """Log the values of an epoch at its last step."""
+        step = record.step - 1
+        if step > self._last_epoch:
+            for name in ("lr", "loss", "rul_loss", "health_loss", "grad_norm"):
+                self._metric(f"epoch/{name}", getattr(record, name), step)
+            for name, value in record.rmse.items():
+                self._metric(f"rmse/{name}", value, step)
+
+    def on_train_end(self, result: FitResult) -> None:
+        """Log the best RMSE of each monitor and mark the run as finished."""
+        for name, best in result.best.items():
+            self._metric(f"best_rmse/{name}", best.rmse, best.epoch)
+        self._client.set_terminated(self._run_id, status="FINISHED")
+
+    def on_exception(self, error: BaseException) -> None:
+        """Mark the run as failed, or as killed if the user interrupted it."""
+        if self._run_id is not None:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            self._client.set_terminated(self._run_id, status=status)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The identifier of the MLflow run."""
+        return {} if self._run_id is None else {"run_id": self._run_id}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue the MLflow run of the checkpoint."""
+        self._run_id = state["run_id"]
+
+    def _metric(self, key: str, value: float, step: int) -> None:
+        if math.isfinite(value):
+            self._client.log_metric(self._run_id, key, value, step=step)
+
+    def _last_logged(self, key: str) -> int:
+        history = self._client.get_metric_history(self._run_id, key)
+        return max((metric.step for metric in history), default=-1)
