@@ -59,10 +59,10 @@ def main() -> None:
         groups[name + mark].append(evaluation)
     heads = [*HEADS, *(name.replace("_", " ") for name in BASELINES)]
     table = [
-        "Unit: cycles. The checkpoint is selected on held-out engines; the results are for the last",
-        "cycle of all test engines. Mean ± standard deviation over seeds; each seed holds out other",
-        "engines. The last four columns are the capped RMSE of trivial baselines trained on the same",
-        "engines; `gradient boosting all inputs` has the same inputs as the network.",
+        "Unit: cycles. The checkpoint is selected on held-out engines; the results are for the",
+        "last cycle of all test engines. Mean ± standard deviation over seeds; each seed holds out",
+        "other engines. The last four columns are the capped RMSE of trivial baselines trained on",
+        "the same engines; `gradient boosting all inputs` has the same inputs as the network.",
         "",
         "| " + " | ".join(heads) + " |",
         "|" + "---|" * len(heads),

@@ -236,7 +236,7 @@ def test_a_configuration_cannot_be_changed_behind_its_back() -> None:
 def test_fingerprints_tell_configurations_apart() -> None:
     prints = {
         RunConfig.load(overrides=o).fingerprint()
-        for o in ({}, {"seed": 1}, {"training": {"lr": 2e-3}}, {"method": {"name": "amnl"}})
+        for o in ({}, {"seed": 1}, {"training": {"lr": 7e-4}}, {"method": {"name": "amnl"}})
     }
     assert len(prints) == 4
 

@@ -71,7 +71,8 @@ def test_the_rate_stays_while_the_selected_monitor_improves(
         epochs=8,
         warmup_epochs=0,
         plateau_patience=0,
-        lr=1e-9,
+        lr=1e-5,
+        min_lr=0.0,
         min_lr=0.0,
         early_stopping_patience=1,
     )
