@@ -73,7 +73,6 @@ def test_the_rate_stays_while_the_selected_monitor_improves(
         plateau_patience=0,
         lr=1e-5,
         min_lr=0.0,
-        min_lr=0.0,
         early_stopping_patience=1,
     )
     result = fit(trainer, small, monitors)
