@@ -19,7 +19,7 @@ def data_list(data_root: DataRoot = None) -> None:
     with plain_errors():
         from grace.data.readers import list_datasets
 
-        table = Table("name", "train units", "test units", "conditions", "fault modes", "available")
+        table = Table("name", "train units", "test units", "conditions", "available")
         known = list_datasets(data_root)
         for info in known:
             available = "no" if info.found is None else "yes"
@@ -28,14 +28,13 @@ def data_list(data_root: DataRoot = None) -> None:
                 str(info.train_units),
                 str(info.test_units),
                 str(info.n_conditions),
-                ", ".join(mode.removesuffix(" degradation") for mode in info.fault_modes),
                 "built in" if info.found == "built in" else available,
             )
         out.print(table)
         for place in dict.fromkeys(i.found for i in known if i.found not in (None, "built in")):
             say(f"files: {place}")
-        if any(info.found is None for info in known):
-            say("`grace data download` fetches what is not available.")
+        if any(info.found is None and info.name.startswith("FD") for info in known):
+            say("`grace data download` fetches FD001 to FD004.")
         say("`grace data describe NAME` shows the details of a dataset.")
 
 

@@ -106,7 +106,7 @@ def train(
                 overwrite=force,
             )
         if result.resumed_complete:
-            say(f"{folder} already holds this finished run; nothing was trained.")
+            say(f"{folder} already holds this run, finished; nothing was trained.")
         out.print(render_evaluation(result.evaluation, result.validation_selected))
         say(f"artifact: {folder}")
         if report:
