@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from grace import evaluation as evaluation
     from grace import experiments as experiments
     from grace import models as models
+    from grace import plots as plots
     from grace import prediction as prediction
     from grace import report as report
     from grace import training as training
+    from grace import uncertainty as uncertainty
     from grace.core import build_method
     from grace.data import DataError, Dataset, Fleet, FleetSchema, read_table
     from grace.data.readers import list_datasets, load_dataset
@@ -66,9 +68,11 @@ _PACKAGES = (
     "evaluation",
     "experiments",
     "models",
+    "plots",
     "prediction",
     "report",
     "training",
+    "uncertainty",
 )
 
 __all__ = [
@@ -97,11 +101,13 @@ __all__ = [
     "list_datasets",
     "load_dataset",
     "models",
+    "plots",
     "prediction",
     "read_table",
     "report",
     "run",
     "training",
+    "uncertainty",
     "write_report",
 ]
 

@@ -157,7 +157,7 @@ def test_numbers_are_those_of_the_metrics(selected: Page, selected_folder: Path)
     interval = capped["intervals"]["rmse"]
     lead = page.text[page.text.index("From the last record") :][:300]
     assert f"RMSE of {capped['rmse']:.2f} cycles" in lead
-    assert f"{interval['low']:.2f} – {interval['high']:.2f}" in lead
+    assert f"{interval['low']:.2f} to {interval['high']:.2f}" in lead
     for value in (
         last["raw"]["rmse"],
         evaluation["model"]["all_cycles"]["capped"]["rmse"],
@@ -207,7 +207,7 @@ def test_flags_are_shown(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"logs": False}, "left no log of its steps"),
+        ({"logs": False}, "has no log of its steps"),
         ({"baselines": False}, "made without baselines"),
         ({"health": False}, "no health predictions"),
         ({"unknown": 3}, "3 units not evaluated"),
@@ -253,7 +253,7 @@ def test_units_can_be_named(make_run: MakeRun) -> None:
 
 
 def test_an_unknown_unit_is_refused(make_run: MakeRun) -> None:
-    with pytest.raises(ArtifactError, match=r"no test unit 99.*Remedy: choose of the 20"):
+    with pytest.raises(ArtifactError, match=r"no test unit 99.*Remedy: choose from the 20"):
         write_report(make_run(), units=[99])
 
 

@@ -23,8 +23,8 @@ class OperatingConditions:
     """k-means on the standardised settings.
 
     With ``"auto"`` the settings are either discrete conditions or a continuum: discrete if k-means
-    with some k ≤ 10 has a mean silhouette of at least 0.7, no cluster below 1 % of the rows and
-    at most 2 % of the rows between two clusters (silhouette below 0.5); the k with the best mean
+    with some k ≤ 10 has a mean silhouette of at least 0.7, no cluster below 1% of the rows and
+    at most 2% of the rows between two clusters (silhouette below 0.5); the k with the best mean
     silhouette is taken. Otherwise there is one condition, and ``continuum_`` says
     whether the settings vary within it: statistics per cluster of a continuum would jump where
     nothing happens to the machine.

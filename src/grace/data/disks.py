@@ -1,4 +1,4 @@
-"""Hard disks in operation: 40 days of SMART values, 95 % of the drives still running."""
+"""Hard disks in operation: 40 days of SMART values, 95% of the drives still running."""
 
 from __future__ import annotations
 

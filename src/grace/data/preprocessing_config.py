@@ -39,7 +39,7 @@ class PreprocessorConfig(BaseModel):
             like missing values and report it.
         use_static: feed the static attributes of the schema.
         time_step: feed log₂ of the time since the previous row, in usual steps. None: where more
-            than 5 % of the training steps differ by more than a tenth from the usual one.
+            than 5% of the training steps differ by more than a tenth from the usual one.
         clip: limit of the normalised values in σ, or None.
         age: add the time since the unit's first record.
         age_scale: unit of that feature, in the fleet's unit of time.

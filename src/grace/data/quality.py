@@ -98,7 +98,7 @@ def _never_changes(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 
 def _conditions(settings: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Group of each row. Settings carry noise: a group is a cell of 1 % of each range."""
+    """Group of each row. Settings carry noise: a group is a cell of 1% of each range."""
     if not settings.shape[1]:
         return np.zeros(len(settings), dtype=np.int64)
     missing = np.isnan(settings)

@@ -15,7 +15,7 @@ __all__ = ["RELIABLE_FROM", "Interval", "bootstrap_interval", "bootstrap_interva
 Metric = Callable[[Array, Array], float]
 _NEGLIGIBLE = 1e-12  # rounding of sums of terms scaled to 1
 _CELLS = 2**20  # resamples x units held at a time: 8 MB per array
-# Units from which on the measured coverage of a nominal 95 % interval is at least 0.92 for every
+# Units from which on the measured coverage of a nominal 95% interval is at least 0.92 for every
 # error distribution of benchmarks/interval_coverage.py; None: for no number of units measured.
 RELIABLE_FROM: dict[str, int | None] = {
     "rmse": 20, "mae": 20, "bias": 20, "nasa_sum": None, "nasa_mean": None, "late_share": 20,

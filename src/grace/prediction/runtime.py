@@ -13,7 +13,7 @@ runtime                 precisions                    what it needs
 ``openvino``            fp32, bf16                    ``pip install 'grace-rul[export,openvino]'``
 ======================= ============================= ============================================
 
-Only the LSTM, 96 % of the operations of the reference model, is computed in lower precision by
+Only the LSTM, 96% of the operations of the reference model, is computed in lower precision by
 ``torch`` bf16 and ``onnxruntime`` int8; the rest costs accuracy and saves nothing. (A RUL in
 bfloat16 would lie on a grid of half a cycle between 64 and 128.) ``openvino`` chooses by itself.
 int8 takes its scales from the whole batch: a window's RUL depends, by about a tenth of a cycle, on

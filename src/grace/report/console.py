@@ -34,7 +34,7 @@ def _parts(evaluation: Evaluation, honest: Evaluation | None) -> Iterator[Render
     protocol, last = evaluation.protocol, evaluation.model.last_cycle
     mark = f"  [{protocol.mark}]" if protocol.mark else ""
     interval = last.capped.intervals.get("rmse")
-    spread = f" (95 % interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
+    spread = f" (95% interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
     yield Panel(
         Text.assemble(
             (f"test RMSE {evaluation.rmse:.2f} {protocol.time_unit}", "bold"),
@@ -68,7 +68,7 @@ def _comparison(evaluation: Evaluation) -> Table:
     mark = evaluation.protocol.mark
     table = Table(title="Beside the trivial baselines" + (f" ({mark})" if mark else ""))
     table.add_column("predictor")
-    for name in ("RMSE capped", "95 % interval", "NASA", "bias", "late", "RMSE raw"):
+    for name in ("RMSE capped", "95% interval", "NASA", "bias", "late", "RMSE raw"):
         table.add_column(name, justify="right", no_wrap=True)
     model = evaluation.model
     rows = [("network", model.last_cycle), *((k, v.last_cycle) for k, v in _beside(evaluation))]

@@ -157,7 +157,7 @@ def _unit_differences(
             for cell in (f"{d.value:+.2f}", f"[{d.interval.low:+.2f}, {d.interval.high:+.2f}]")
         ]
         rows.append((name, *cells))
-    heads = ("method", "RMSE", "95 % interval", "NASA/n", "95 % interval")
+    heads = ("method", "RMSE", "95% interval", "NASA/n", "95% interval")
     return _Fitting(f"{_place(comparison)}: minus {reference}, over test units", heads, (rows,))
 
 

@@ -1,4 +1,4 @@
-"""One picture that sums a run up, for the first screen of a README."""
+"""One figure that summarises a run, for the first screen of a README."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from grace.report.figures_errors import draw_zones
-from grace.report.figures_units import draw_sorted, draw_trajectory
-from grace.report.formatting import figure as number
-from grace.report.formatting import interval_text, level_of, predictor_name
+from grace import plots
+from grace.formatting import count, number, plain_name
+from grace.plots.style import INK, LATE, MUTED, PAPER, figure_style
+from grace.report.intervals import interval_text, level_of
+from grace.report.report_figures import trajectory_frame
 from grace.report.run_data import RunData, read_run_data
 from grace.report.select_units import SelectedUnit, select_units
-from grace.report.style import INK, LATE, MUTED, PAPER, figure_style
 from grace.report.tables import rivals
 
 __all__ = ["overview_figure"]
@@ -24,7 +24,7 @@ def overview_figure(run_folder: Path, output_png: Path) -> Path:
 
     Args:
         run_folder: folder of a finished run.
-        output_png: where the picture goes.
+        output_png: PNG file to write.
 
     Raises:
         ArtifactError: the folder holds no finished run.
@@ -52,11 +52,11 @@ def _draw(m: RunData) -> Figure:
         fontsize=25, fontweight="bold", color=INK,
     )  # fmt: skip
     beside = [
-        f"{predictor_name(name)} {number(evaluation.baselines[name].last_cycle.capped.rmse)}"
+        f"{plain_name(name)} {number(evaluation.baselines[name].last_cycle.capped.rmse)}"
         for name in rivals(evaluation)
     ]
-    line = f"at the last record of {last.n_units} test units{between}"
-    line += f"   ·   beside it: {'; '.join(beside)}" if beside else ""
+    line = f"at the last record of {count(last.n_units, 'test unit')}{between}"
+    line += f"   ·   compared with: {'; '.join(beside)}" if beside else ""
     drawn.text(0.045, 0.895, line, va="center", fontsize=13.5, color=MUTED)
     if m.mark:
         drawn.text(
@@ -65,22 +65,30 @@ def _draw(m: RunData) -> Figure:
         )  # fmt: skip
 
     top = drawn.add_subplot(grid[0, :])
-    draw_sorted(top, m.evaluated, m.cap, limits, m.time_unit)
+    last_rows = {
+        "rul": [t.predicted[-1] for t in m.evaluated],
+        "rul_true": [t.true[-1] for t in m.evaluated],
+    }
+    if m.evaluated:
+        plots.predictions_by_true_rul(
+            last_rows, top, time_unit=m.time_unit, cap=m.cap, thresholds=limits
+        )
     zones = drawn.add_subplot(grid[1, 2])
-    draw_zones(zones, evaluation.zones, evaluation.rmse, m.time_unit)
+    if evaluation.zones:
+        plots.error_by_zone(evaluation.zones, zones, time_unit=m.time_unit, overall=evaluation.rmse)
     zones.set_title("Error by zone", fontsize=12.5, pad=12)
     for column, chosen in enumerate(_two(m)):
-        pair = grid[1, column].subgridspec(2, 1, height_ratios=(8, 1.1), hspace=0.08)
-        ax = drawn.add_subplot(pair[0])
-        strip = drawn.add_subplot(pair[1], sharex=ax)
-        draw_trajectory(ax, strip, chosen.trajectory, m.cap, m.n_states, limits)
-        ax.tick_params(labelbottom=False)
-        ax.set_ylabel(f"RUL, {m.time_unit}")
-        strip.set_xlabel(m.time_unit)
-        if chosen.trajectory.states is None:
-            ax.set_position(grid[1, column].get_position(drawn))
-            ax.tick_params(labelbottom=True)
-            strip.set_visible(False)
+        strip = chosen.trajectory.states is not None
+        part = grid[1, column].subgridspec(2, 1, height_ratios=(8, 1.6 if strip else 0.01))
+        ax = drawn.add_subplot(part[0])
+        plots.rul_trajectory(
+            trajectory_frame(chosen.trajectory),
+            ax,
+            time_unit=m.time_unit,
+            cap=m.cap,
+            thresholds=limits,
+            legend=False,
+        )
         ax.set_title(f"Unit {chosen.trajectory.unit}: {chosen.reason}", fontsize=12.5, pad=12)
         if column == 0:
             ax.legend(loc="lower left", fontsize=10)
@@ -91,5 +99,5 @@ def _draw(m: RunData) -> Figure:
 
 def _two(m: RunData) -> list[SelectedUnit]:
     chosen = select_units(m)
-    telling = [c for c in chosen if c.reason in ("nearest to failure", "median error")]
-    return (telling or chosen)[:2]
+    typical = [c for c in chosen if c.reason in ("nearest to failure", "median error")]
+    return (typical or chosen)[:2]

@@ -11,14 +11,16 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from grace import formatting
 from grace._version import __version__
 from grace.evaluation import Evaluation, Interval
 from grace.files import write_text
-from grace.report import formatting, tables
+from grace.plots.style import PALETTE, state_names, state_role
+from grace.report import tables
+from grace.report.intervals import interval_text, level_of
 from grace.report.report_figures import ReportFigures
 from grace.report.run_data import RunData, read_run_data
 from grace.report.select_units import select_units
-from grace.report.style import PALETTE, state_names, state_role
 from grace.report.summary import summarize
 from grace.report.svg import style_hash
 
@@ -35,14 +37,14 @@ class Section(NamedTuple):
 
 SECTIONS = (
     Section("summary", "Summary", "Summary"),
-    Section("units", "Which units must come in", "Units to bring in"),
-    Section("time", "Remaining life over time", "Over time"),
-    Section("sorted", "All test units against the truth", "Against the truth"),
-    Section("zones", "Error by remaining life", "Error by zone"),
+    Section("units", "Units by maintenance urgency", "Urgency"),
+    Section("time", "RUL over time", "RUL over time"),
+    Section("sorted", "Predicted and true RUL of all test units", "Predicted and true"),
+    Section("zones", "Error by true RUL", "Error by zone"),
     Section("health", "Health state", "Health state"),
-    Section("prognostics", "How early it can be trusted", "How early"),
+    Section("prognostics", "How early predictions are accurate", "Prognostics"),
     Section("training", "Training", "Training"),
-    Section("baselines", "Beside trivial predictors", "Beside baselines"),
+    Section("baselines", "Comparison with trivial baselines", "Baselines"),
     Section("provenance", "Protocol and provenance", "Provenance"),
 )
 
@@ -57,7 +59,7 @@ def write_report(
     Args:
         run_folder: folder of the run.
         output: HTML file; None: ``report.html`` in the run folder.
-        units: test units to draw over time; None chooses telling ones.
+        units: test units to draw over time; None selects representative ones.
 
     Returns:
         Where the report is.
@@ -82,15 +84,15 @@ def _render(m: RunData, units: Sequence[Any] | None) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": formatting.figure,
+        "number": formatting.number,
         "signed": formatting.signed,
-        "share": formatting.share,
+        "percent": formatting.percent,
     }
-    gallery = ReportFigures(m, select_units(m, units))
+    figures = ReportFigures(m, select_units(m, units))
     loader = environment.loader
     assert loader is not None
-    css = _palette_css() + loader.get_source(environment, "report.css")[0] + gallery.sheet.css
-    values = {**_values(m), **gallery.drawn, "css": Markup(css), "style_hash": style_hash(css)}
+    css = _palette_css() + loader.get_source(environment, "report.css")[0] + figures.sheet.css
+    values = {**_values(m), **figures.drawn, "css": Markup(css), "style_hash": style_hash(css)}
     return environment.get_template("report.html.j2").render(values)
 
 
@@ -111,13 +113,13 @@ def _values(m: RunData) -> dict[str, Any]:
     names, name = state_names(m.n_states), m.folder.resolve().name
     return {
         "version": m.artifact.get("grace", __version__),
-        "title": f"{protocol.dataset} {method}: RMSE {formatting.figure(evaluation.rmse)}",
+        "title": f"{protocol.dataset} {method}: RMSE {formatting.number(evaluation.rmse)}",
         "folder": name,
         "mark": m.mark,
         "sections": SECTIONS,
         "protocol": protocol,
         "prognostics": evaluation.prognostics,
-        "prognostics_of": [formatting.predictor_name(n) for n in evaluation.baseline_prognostics],
+        "prognostics_of": [formatting.plain_name(n) for n in evaluation.baseline_prognostics],
         "method": method,
         "seeds": ", ".join(map(str, protocol.seeds)) or "not stated",
         "dataset_text": dataset.get("description"),
@@ -137,7 +139,7 @@ def _values(m: RunData) -> dict[str, Any]:
         "training_notes": _training_notes(m),
         "has_baselines": bool(evaluation.baselines),
         "results": tables.results(m),
-        "level": formatting.level_of(evaluation.model.last_cycle.capped),
+        "level": level_of(evaluation.model.last_cycle.capped),
         "gap": _gap(evaluation, m.honest),
         "provenance": tables.provenance_rows(m),
         "config_yaml": yaml.safe_dump(config, sort_keys=False),
@@ -157,48 +159,48 @@ def _command(provenance: dict[str, Any], name: str) -> str:
 
 
 class Card(NamedTuple):
-    """A headline number; ``ours`` ones carry the mark of the protocol."""
+    """A headline number; those of the model carry the mark of the protocol."""
 
     what: str
     value: str
     unit: str
-    beside: str
+    detail: str
     ours: bool = True
 
 
 def _cards(m: RunData) -> list[Card]:
     last = m.evaluation.model.last_cycle.capped
     capped = "" if m.cap is None else f", labels capped at {m.cap:g}"
-    level = formatting.level_of(last)
+    level = level_of(last)
 
     def between(interval: Interval | None) -> str:
-        text = formatting.interval_text(interval)
+        text = interval_text(interval)
         return f"{level} interval {text}" if text else "no interval"
 
     cards = [
         Card(
             f"RMSE, last record{capped}",
-            formatting.figure(last.rmse),
+            formatting.number(last.rmse),
             m.time_unit,
             between(last.intervals.get("rmse")),
         )
     ]
     for name in tables.rivals(m.evaluation):
         theirs = m.evaluation.baselines[name].last_cycle.capped
-        what = f"{formatting.predictor_name(name).capitalize()}, same units"
+        what = f"{formatting.plain_name(name).capitalize()}, same units"
         text = between(theirs.intervals.get("rmse"))
-        cards.append(Card(what, formatting.figure(theirs.rmse), m.time_unit, text, ours=False))
-    nasa = formatting.figure(last.nasa_sum)
+        cards.append(Card(what, formatting.number(theirs.rmse), m.time_unit, text, ours=False))
+    nasa = formatting.number(last.nasa_sum)
     cards.append(
-        Card("NASA score (late costs more)", nasa, "", between(last.intervals.get("nasa_sum")))
+        Card("NASA score, late costs more", nasa, "", between(last.intervals.get("nasa_sum")))
     )
-    late = formatting.share(last.late_share)
+    late = formatting.percent(last.late_share)
     leaning = f"mean error {formatting.signed(last.bias)} {m.time_unit}"
-    cards.append(Card("Predicted too late", late, "of units", leaning))
+    cards.append(Card("Late predictions", late, "of units", leaning))
     health = m.evaluation.model.health_last_cycle
     if health is not None:
-        right, f1 = formatting.share(health.accuracy), formatting.figure(health.macro_f1)
-        cards.append(Card("Health state right", right, "of units", f"macro F1 {f1}"))
+        right, f1 = formatting.percent(health.accuracy), formatting.number(health.macro_f1)
+        cards.append(Card("Correct health state", right, "of units", f"macro F1 {f1}"))
     return cards
 
 
@@ -212,17 +214,18 @@ def _states_text(m: RunData, names: list[str]) -> str:
 def _training_notes(m: RunData) -> list[str]:
     notes = []
     if not m.history:
-        notes.append("This run left no history of its epochs.")
+        notes.append("The run has no log of its epochs.")
     if not m.telemetry:
-        notes.append("This run left no log of its steps: task weights and gradients are not known.")
+        notes.append("The run has no log of its steps: task weights and gradients are not known.")
     elif not any("lambda_raw" in r for r in m.telemetry):
         method = m.artifact.get("config", {}).get("method", {}).get("name", "this method")
-        notes.append(f"{method} does not derive its task weights from gradient norms.")
+        notes.append(f"The method {method} does not derive its task weights from gradient norms.")
     floor = [r["floor_share"] for r in m.telemetry if r.get("floor_share") is not None]
     if floor:
         notes.append(
-            f"A weight was on its floor in {formatting.share(floor[-1])} of the steps since warm-up"
-            + (": there the method is a fixed weighting." if floor[-1] > 0.5 else ".")
+            f"A task weight was at its lower limit in {formatting.percent(floor[-1])} of the steps "
+            "since warm-up"
+            + ("; in these steps the method equals fixed weights." if floor[-1] > 0.5 else ".")
         )
     return notes
 
@@ -232,7 +235,7 @@ def _gap(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any] | 
         return None
     gap, mine, other = honest.optimism_gap, evaluation.model.last_cycle, honest.model.last_cycle
     rows = [
-        (title, formatting.figure(a), formatting.figure(b), formatting.signed(c))
+        (title, formatting.number(a), formatting.number(b), formatting.signed(c))
         for title, a, b, c in (
             ("RMSE, capped labels", other.capped.rmse, mine.capped.rmse, gap.rmse_capped),
             ("RMSE, raw labels", other.raw.rmse, mine.raw.rmse, gap.rmse_raw),
@@ -240,10 +243,16 @@ def _gap(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any] | 
             ("NASA score, raw", other.raw.nasa_sum, mine.raw.nasa_sum, gap.nasa_raw),
         )
     ]
-    here, there = formatting.figure(evaluation.rmse), formatting.figure(honest.rmse)
-    text = f"Chosen on held-out units, the same training has RMSE {there} instead of {here}."
+    here, there = formatting.number(evaluation.rmse), formatting.number(honest.rmse)
+    text = (
+        "If the checkpoint is chosen on held-out units, the RMSE of the same training is "
+        f"{there} instead of {here}."
+    )
     if here == there:
-        text = f"Chosen on held-out units, the same training has the same RMSE, {here}."
+        text = (
+            "If the checkpoint is chosen on held-out units, the RMSE of the same training is "
+            f"also {here}."
+        )
     return {
         "text": text,
         "rows": rows,

@@ -31,7 +31,7 @@ class SelectedUnit(NamedTuple):
 
 
 def select_units(run_data: RunData, units: Sequence[Any] | None = None) -> list[SelectedUnit]:
-    """The named units; else the telling ones: near failure, best, typical, worst either way.
+    """The named units, or a selection: near failure, smallest, median and largest errors.
 
     Args:
         run_data: the run.
@@ -46,7 +46,7 @@ def select_units(run_data: RunData, units: Sequence[Any] | None = None) -> list[
         if absent:
             some = ", ".join(list(known)[:8])
             raise ArtifactError(
-                f"{run_data.folder}: no test unit {', '.join(absent)}. Remedy: choose of the "
+                f"{run_data.folder}: no test unit {', '.join(absent)}. Remedy: choose from the "
                 f"{len(known)} units predicted, e.g. {some}."
             )
         named = [known[text] for text in dict.fromkeys(map(str, units))]
@@ -60,8 +60,8 @@ def select_units(run_data: RunData, units: Sequence[Any] | None = None) -> list[
     by_error = sorted(worn if len(worn) > 5 else evaluated, key=lambda t: abs(t.error))
     signed = sorted(evaluated, key=lambda t: t.error)
     middle = len(by_error) // 2
-    # Each wish takes the first unit of its list that no earlier wish has taken.
-    wishes = {
+    # Each reason takes the first unit of its list that no earlier reason has taken.
+    lists_by_reason = {
         "most overestimated": signed[::-1],
         "most underestimated": signed,
         "nearest to failure": by_life,
@@ -70,7 +70,7 @@ def select_units(run_data: RunData, units: Sequence[Any] | None = None) -> list[
         "smallest error": by_error,
     }
     taken: dict[str, SelectedUnit] = {}
-    for reason, candidates in wishes.items():
+    for reason, candidates in lists_by_reason.items():
         free = [t for t in candidates if str(t.unit) not in taken]
         if free:
             taken[str(free[0].unit)] = SelectedUnit(free[0], reason)

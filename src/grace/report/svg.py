@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET  # matplotlib's own output, never a reader's 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from grace.report.style import PALETTE
+from grace.plots.style import PALETTE
 
 __all__ = ["SvgSheet"]
 
@@ -39,7 +39,7 @@ class SvgSheet:
         """The figure as an ``<svg>`` element.
 
         Args:
-            figure: drawn under :func:`grace.report.style.figure_style`.
+            figure: drawn under :func:`grace.plots.figure_style`.
             description: what it shows, for those who cannot see it.
         """
         buffer = io.StringIO()

@@ -7,17 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from grace.evaluation import Evaluation, LabelPair, PredictorMetrics
-from grace.report.formatting import (
-    duration,
-    figure,
-    interval_text,
-    predictor_name,
-    share,
-    signed,
-    signed_short,
-)
+from grace.formatting import duration, number, percent, plain_name, signed, signed_short
+from grace.plots.style import state_names, state_role
+from grace.report.intervals import interval_text
 from grace.report.run_data import RunData
-from grace.report.style import state_names, state_role
 
 __all__ = [
     "MetricGroup",
@@ -32,7 +25,7 @@ __all__ = [
 
 
 class RankedUnit(NamedTuple):
-    """A unit as the maintenance planner sees it; ``bar`` is 0..100, None where unknown."""
+    """A row of the ranking; ``bar`` is the predicted RUL as a percentage of the cap, 0 to 100."""
 
     rank: int
     unit: str
@@ -83,7 +76,7 @@ def by_rmse(evaluation: Evaluation) -> dict[str, PredictorMetrics]:
 
 
 def rivals(evaluation: Evaluation) -> list[str]:
-    """The baselines a headline is held against: the strongest, and the constant."""
+    """The baselines that the summary compares with: the strongest, and the constant."""
     names = list(by_rmse(evaluation))
     return list(dict.fromkeys([*names[:1], *(n for n in names if n == "constant")]))
 
@@ -105,7 +98,7 @@ class MetricRow(NamedTuple):
 
 
 class MetricGroup(NamedTuple):
-    """The predictors on the same rows and labels."""
+    """All predictors on the same rows and labels."""
 
     title: str
     rows: list[MetricRow]
@@ -115,7 +108,7 @@ def results(run_data: RunData) -> list[MetricGroup]:
     """Model and baselines: last and all rows, each against capped and against raw labels."""
     evaluation, cap = run_data.evaluation, run_data.cap
     predictors: dict[str, PredictorMetrics] = {"model": evaluation.model}
-    predictors |= {predictor_name(k): v for k, v in by_rmse(evaluation).items()}
+    predictors |= {plain_name(k): v for k, v in by_rmse(evaluation).items()}
     last, every = evaluation.model.last_cycle, evaluation.model.all_cycles
     capped = "uncapped labels" if cap is None else f"labels capped at {cap:g}"
     groups = []
@@ -123,7 +116,7 @@ def results(run_data: RunData) -> list[MetricGroup]:
         (f"Last record of each unit (n = {last.capped.n:,})", "last_cycle", last),
         (f"All records (n = {every.capped.n:,})", "all_cycles", every),
     ):
-        for label, title in (("capped", capped), ("raw", "raw labels")):
+        for label, title in (("capped", capped), ("raw", "uncapped labels")):
             assert isinstance(pair, LabelPair)
             rows = [
                 _metric_row(name, evaluated, attribute, label)
@@ -137,9 +130,9 @@ def _metric_row(name: str, evaluated: PredictorMetrics, place: str, label: str) 
     m = getattr(getattr(evaluated, place), label)
     at = {k: interval_text(m.intervals.get(k)) for k in ("rmse", "mae", "nasa_sum")}
     return MetricRow(
-        name, name == "model", figure(m.rmse), at["rmse"], figure(m.mae), at["mae"],
-        signed(m.bias), figure(m.nasa_sum), at["nasa_sum"], figure(m.nasa_mean),
-        share(m.late_share),
+        name, name == "model", number(m.rmse), at["rmse"], number(m.mae), at["mae"],
+        signed(m.bias), number(m.nasa_sum), at["nasa_sum"], number(m.nasa_mean),
+        percent(m.late_share),
     )  # fmt: skip
 
 
@@ -149,29 +142,29 @@ def prognostic_rows(run_data: RunData) -> list[tuple[str, str, str, str, list[st
     rows = []
     for key, value in summary.metrics.items():
         if key == "horizon":
-            name = f"prognostic horizon (±{summary.horizon_alpha:.0%} of life), {unit}"
+            name = f"prognostic horizon (±{percent(summary.horizon_alpha)} of life), {unit}"
         elif key == "cra":
             name = "cumulative relative accuracy"
         elif key == "convergence":
-            name = f"convergence, {unit} (less is faster)"
+            name = f"convergence, {unit} (lower is faster)"
         else:
             kind, _, lam = key.rpartition("_")
             words = {
-                "alpha_lambda": f"α-λ accuracy: inside ±{summary.alpha:.0%}",
+                "alpha_lambda": f"α-λ accuracy: inside ±{percent(summary.alpha)}",
                 "relative_accuracy": "relative accuracy",
             }
             name = f"{words.get(kind, kind)} at λ = {lam}"
         share_like = key.startswith("alpha_lambda")
-        mean = share(value.mean) if share_like else figure(value.mean)
-        median = "" if share_like else figure(value.median)
+        mean = percent(value.mean) if share_like else number(value.mean)
+        median = "" if share_like else number(value.median)
         trivial = run_data.evaluation.baseline_prognostics.values()
-        means = [(share if share_like else figure)(b.metrics[key].mean) for b in trivial]
+        means = [(percent if share_like else number)(b.metrics[key].mean) for b in trivial]
         rows.append((name, mean, median, f"{value.n}", means))
     return rows
 
 
 def provenance_rows(run_data: RunData) -> list[tuple[str, str]]:
-    """What was made from what, with what: term and value, the value plain text."""
+    """Data, configuration, versions and checkpoint of the run: term and value, as plain text."""
     artifact = run_data.artifact
     facts = artifact.get("provenance", {})
     environment = artifact.get("environment", {})
@@ -196,7 +189,7 @@ def provenance_rows(run_data: RunData) -> list[tuple[str, str]]:
         ("Seed", config.get("seed")),
         ("Checkpoint", _checkpoint(epoch, facts)),
         ("Training time", duration(facts.get("training_seconds"))),
-        ("Made", artifact.get("created")),
+        ("Created", artifact.get("created")),
         ("Versions", _versions(artifact.get("grace"), environment)),
         ("Platform", _platform(environment, facts.get("computed", {}))),
         ("Run fingerprint", facts.get("fingerprint")),
@@ -243,7 +236,7 @@ def _checkpoint(epoch: int | None, facts: dict[str, Any]) -> str | None:
     if epoch is None:
         return None
     chosen = ", ".join(
-        f"{name} RMSE {figure(value)}" for name, value in facts.get("selection_rmse", {}).items()
+        f"{name} RMSE {number(value)}" for name, value in facts.get("selection_rmse", {}).items()
     )
     text = f"epoch {epoch + 1} of {facts.get('epochs_trained', '?')}"
     return f"{text}; best by {chosen}" if chosen else text

@@ -48,7 +48,7 @@ class KernelDistribution:
 
     The distribution of a row is a Kaplan–Meier estimate over the evaluation points, weighted by how
     alike prediction, age and spread are (Gaussian kernels on ranks, so that the bandwidth follows
-    the density of the points). Outcomes enter as ratios to the prediction plus an offset of 5 % of
+    the density of the points). Outcomes enter as ratios to the prediction plus an offset of 5% of
     the median prediction, and are carried over to the row's own prediction: close to failure the
     distribution follows the prediction exactly, near a label cap, where predictions hardly differ,
     it is that of the uncapped outcomes. A share 1/(k + 1), with k the effective number of units

@@ -48,7 +48,7 @@ class SimulationConfig(BaseModel):
             channel's C-MAPSS noise.
         gain_scatter: standard deviation between engines of how strongly a fault shows in a
             channel, as a share of the mean.
-        censored_fraction: share of training engines taken out of service at 30 to 95 % of
+        censored_fraction: share of training engines taken out of service at 30 to 95% of
             their life, with ``rul_at_end`` unknown.
         test_rul: cycles left after the last row of a test engine; less where life is too short.
         min_test_cycles: fewest rows of a test engine, as far as its life allows.

@@ -32,7 +32,7 @@ PALETTE: dict[str, Tone] = {
     "model": Tone("#0b63a8", "#62b0f0"),
     "late": Tone("#c9500c", "#ff9a5c"),
     "early": Tone("#0a7f6b", "#45cbb0"),
-    "beside": Tone("#8d98a4", "#76838f"),
+    "reference": Tone("#8d98a4", "#76838f"),
     "second": Tone("#8a4a9e", "#cf9fe0"),
     "state0": Tone("#a9cfe6", "#2f6284"),
     "state1": Tone("#eebb55", "#c08f2c"),
@@ -41,7 +41,7 @@ PALETTE: dict[str, Tone] = {
 
 INK, MUTED, GRID, PAPER = (PALETTE[k].light for k in ("ink", "muted", "grid", "paper"))
 MODEL, LATE, EARLY = (PALETTE[k].light for k in ("model", "late", "early"))
-BESIDE, SECOND = PALETTE["beside"].light, PALETTE["second"].light
+REFERENCE, SECOND = PALETTE["reference"].light, PALETTE["second"].light
 STATES = ("state0", "state1", "state2")
 
 _SETTINGS = {
@@ -97,7 +97,7 @@ _SETTINGS = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Matplotlib with its defaults and our settings inside, as before outside."""
+    """Matplotlib with its defaults and the settings of grace inside; unchanged outside."""
     with mpl_style.context(["default", _SETTINGS]):
         yield
 
