@@ -19,6 +19,8 @@ from grace.experiments.run_dir import EVALUATION_FILES
 from grace.files import sha256_file
 from grace.prediction.artifact import Artifact, read_artifact_json, write_artifact_json
 from grace.training import RunConfig
+from grace.training.callbacks import StepEnd
+from grace.training.history import EpochRecord
 from grace.training.jsonl_logger import JSONLLogger
 from grace.training.step import StepLog
 
@@ -84,15 +86,15 @@ def judge(frame: pl.DataFrame, select_on: str, *, baselines: bool = True) -> Eva
 
 
 def write_logs(folder: Path, select_on: str) -> None:
-    journal = JSONLLogger(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    logger = JSONLLogger(folder)
     for epoch in range(4):
         rmse = {"validation": 20.0 / (epoch + 1)} | ({"test": 9.0} if select_on == "test" else {})
-        journal.epoch(
-            {
-                "epoch": epoch, "step": 10 * epoch, "lr": 1e-3, "loss": 100.0, "rul_loss": 200.0,
-                "health_loss": 1.0, "grad_norm": 3.0, "weights": [0.5, 0.5], "rmse": rmse,
-                "seconds": 1.0,
-            }
+        logger.on_epoch_end(
+            EpochRecord(
+                epoch=epoch, step=10 * epoch, lr=1e-3, loss=100.0, rul_loss=200.0,
+                health_loss=1.0, grad_norm=3.0, weights=[0.5, 0.5], rmse=rmse, seconds=1.0,
+            )
         )  # fmt: skip
     for step in range(0, 60, 10):
         one = torch.tensor(1.0)
@@ -102,7 +104,10 @@ def write_logs(folder: Path, select_on: str) -> None:
             "floor_share": torch.tensor(0.25), "task_grad_norms": torch.tensor([500.0, 1.0]),
             "norm_ratio": 500 * one, "cosine": -0.1 * one,
         }  # fmt: skip
-        journal.step(step, StepLog(one, torch.ones(2), one, pair, diagnostics))
+        log = StepLog(one, torch.ones(2), one, pair, diagnostics)
+        logger.on_step_end(
+            StepEnd(epoch=0, step=step, step_in_epoch=step + 1, log=log, logged=True)
+        )
 
 
 @pytest.fixture(scope="session")
