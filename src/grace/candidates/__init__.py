@@ -3,6 +3,18 @@
 from grace.candidates.base import Candidate
 from grace.candidates.out_of_fold import evaluation_rows, out_of_fold
 from grace.candidates.registry import CANDIDATES
+from grace.candidates.shared import SharedFeatures
 from grace.candidates.stack import CandidateError, Stack
+from grace.candidates.together import fit_each, predict_each
 
-__all__ = ["CANDIDATES", "Candidate", "CandidateError", "Stack", "evaluation_rows", "out_of_fold"]
+__all__ = [
+    "CANDIDATES",
+    "Candidate",
+    "CandidateError",
+    "SharedFeatures",
+    "Stack",
+    "evaluation_rows",
+    "fit_each",
+    "out_of_fold",
+    "predict_each",
+]

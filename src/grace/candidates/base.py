@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ import numpy.typing as npt
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig, capped_rul
+
+if TYPE_CHECKING:
+    from grace.candidates.shared import SharedFeatures
 
 __all__ = ["Candidate", "State", "TrainingRows", "sample_rows", "spread_positions"]
 
@@ -113,13 +116,21 @@ class Candidate(ABC):
     description: ClassVar[str] = ""
     cap_: float
 
-    def fit(self, fleet: Fleet, labels: LabelConfig, *, seed: int = 0) -> Candidate:
+    def fit(
+        self,
+        fleet: Fleet,
+        labels: LabelConfig,
+        *,
+        seed: int = 0,
+        shared: SharedFeatures | None = None,
+    ) -> Candidate:
         """Learn from training units.
 
         Args:
             fleet: units with known and with unknown fate.
             labels: cap of the RUL that is predicted; ``inf`` for none.
             seed: of everything random.
+            shared: features of the same fleet, labels and seed, if several candidates use them.
 
         Raises:
             DataError: no row has a known label.
@@ -129,7 +140,7 @@ class Candidate(ABC):
         if not known.size:
             sample_rows(fleet, labels, seed=seed)  # raises, with the remedy
         self.cap_ = float(known.max())
-        self._fit(fleet, labels, seed)
+        self._fit(fleet, labels, seed, shared)
         return self
 
     def predict(self, fleet: Fleet, rows: Index | None = None) -> Array:
@@ -157,7 +168,9 @@ class Candidate(ABC):
         return self
 
     @abstractmethod
-    def _fit(self, fleet: Fleet, labels: LabelConfig, seed: int) -> None: ...
+    def _fit(
+        self, fleet: Fleet, labels: LabelConfig, seed: int, shared: SharedFeatures | None
+    ) -> None: ...
 
     @abstractmethod
     def _predict(self, fleet: Fleet, rows: Index) -> Array: ...

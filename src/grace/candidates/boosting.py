@@ -9,10 +9,11 @@ import numpy as np
 
 from grace.candidates.base import Array, State, TrainingRows
 from grace.candidates.feature_candidate import FeatureCandidate, Features
-from grace.candidates.trees import TreeEnsemble
+from grace.candidates.trees import Bins, TreeEnsemble
 
 __all__ = ["Boosting", "BoostingLog"]
 
+_BINS = 64
 _LEAST_LABEL = 0.02  # group lives; keeps the logarithm of the last rows from dominating
 
 
@@ -37,6 +38,8 @@ class Boosting(FeatureCandidate):
         least = int(np.clip(0.5 * np.median(counts), 4, 40))
         small = len(units) < 30
         target = np.log(y + _LEAST_LABEL) if self.logarithmic else y
+        bins = Bins.fit(x, _BINS)
+        codes = bins(x)
         self.members_ = [
             TreeEnsemble.from_histogram_boosting(
                 HistGradientBoostingRegressor(
@@ -49,7 +52,8 @@ class Boosting(FeatureCandidate):
                     l2_regularization=1e-3,
                     early_stopping=False,
                     random_state=seed + 1000 * i,
-                ).fit(x, target, sample_weight=rows.weight * len(y))
+                ).fit(codes, target, sample_weight=rows.weight * len(y)),
+                bins,
             )
             for i in range(self.n_members)
         ]

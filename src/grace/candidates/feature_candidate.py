@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from grace.candidates.base import Array, Candidate, Index, State, TrainingRows, sample_rows
+from grace.candidates.base import Array, Candidate, Index, State, TrainingRows
 from grace.candidates.features import CausalFeatures
+from grace.candidates.shared import SharedFeatures
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig
 
@@ -25,17 +26,17 @@ class FeatureCandidate(Candidate):
     Subclasses fill in :meth:`_learn` and :meth:`_apply`, and the state of what they learned.
     """
 
-    rows_per_unit: ClassVar[int] = 60
     total_rows: ClassVar[int] = 40_000
     features_: CausalFeatures
 
-    def _fit(self, fleet: Fleet, labels: LabelConfig, seed: int) -> None:
-        self.features_ = CausalFeatures().fit(fleet)
-        rows = sample_rows(
-            fleet, labels, seed=seed, per_unit=self.rows_per_unit, total=self.total_rows
-        )
-        x = self.features_.at(fleet, rows.rows)
-        self._learn(x, rows.target / self._scale(x), rows, seed)
+    def _fit(
+        self, fleet: Fleet, labels: LabelConfig, seed: int, shared: SharedFeatures | None
+    ) -> None:
+        table = SharedFeatures.of(fleet, labels, seed=seed) if shared is None else shared
+        table = table.thinned(self.total_rows)
+        self.features_ = table.features
+        rows = table.rows
+        self._learn(table.x, rows.target / self._scale(table.x), rows, seed)
 
     def _scale(self, x: Features) -> Array:
         """Median life of the group of each row, (M,)."""
@@ -47,6 +48,10 @@ class FeatureCandidate(Candidate):
         for block in self.features_.blocks(fleet, rows):
             out[block.place] = self._apply(block.values) * self._scale(block.values)
         return out
+
+    def from_features(self, x: Features) -> Array:
+        """Capped RUL of rows given by their features (M, F), (M,)."""
+        return np.clip(self._apply(x) * self._scale(x), 0.0, self.cap_)
 
     def _state(self) -> State:
         return {"features": self.features_.to_state(), "learned": self._learned()}

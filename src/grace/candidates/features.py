@@ -227,6 +227,10 @@ class CausalFeatures:
                 columns.append((values.to_numpy().astype(np.float64) - mean) / std)
         return np.stack(columns, axis=1).astype(float) if columns else np.empty((fleet.n_units, 0))
 
+    def equals(self, other: CausalFeatures) -> bool:
+        """Whether the other gives the same features."""
+        return self is other or _same(self.to_state(), other.to_state())
+
     def to_state(self) -> dict[str, Any]:
         """Learned state as numbers, text and arrays."""
         return {
@@ -262,6 +266,18 @@ class CausalFeatures:
         self.static_ = tuple((c, tuple(v), float(m), float(s)) for c, v, m, s in state["static"])
         self._name()
         return self
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Equality of nested states; arrays by shape and value, NaN equal to NaN."""
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        return one.keys() == two.keys() and all(_same(v, two[k]) for k, v in one.items())
+    if isinstance(one, np.ndarray) or isinstance(two, np.ndarray):
+        a, b = np.asarray(one), np.asarray(two)
+        return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+    if isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)):
+        return len(one) == len(two) and all(_same(a, b) for a, b in zip(one, two, strict=True))
+    return bool(one == two)
 
 
 def _varying(fleet: Fleet, names: list[str]) -> tuple[tuple[str, ...], Array, Array]:

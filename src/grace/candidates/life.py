@@ -10,6 +10,7 @@ import numpy as np
 from grace.candidates.base import Array, Candidate, Index, State, sample_rows
 from grace.candidates.groups import UnitGroups
 from grace.candidates.life_table import LifeTable, ages, known_lives
+from grace.candidates.shared import SharedFeatures
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig
 
@@ -23,7 +24,9 @@ class Constant(Candidate):
     description = "one number for every unit and age"
     value_: float
 
-    def _fit(self, fleet: Fleet, labels: LabelConfig, seed: int) -> None:
+    def _fit(
+        self, fleet: Fleet, labels: LabelConfig, seed: int, shared: SharedFeatures | None
+    ) -> None:
         rows = sample_rows(fleet, labels, seed=seed, per_unit=fleet.n_rows, total=4 * fleet.n_rows)
         self.value_ = float(rows.target @ rows.weight)
 
@@ -49,7 +52,9 @@ class MedianLife(Candidate):
     description = "median life of the fleet minus age, given that the unit has reached that age"
     table_: LifeTable
 
-    def _fit(self, fleet: Fleet, labels: LabelConfig, seed: int) -> None:
+    def _fit(
+        self, fleet: Fleet, labels: LabelConfig, seed: int, shared: SharedFeatures | None
+    ) -> None:
         self.table_ = LifeTable.fit(*known_lives(fleet))
 
     def _predict(self, fleet: Fleet, rows: Index) -> Array:
@@ -73,7 +78,9 @@ class GroupMedianLife(Candidate):
     description = "median life of the unit's own static group minus age"
     groups_: UnitGroups
 
-    def _fit(self, fleet: Fleet, labels: LabelConfig, seed: int) -> None:
+    def _fit(
+        self, fleet: Fleet, labels: LabelConfig, seed: int, shared: SharedFeatures | None
+    ) -> None:
         self.groups_ = UnitGroups().fit(fleet)
 
     def _predict(self, fleet: Fleet, rows: Index) -> Array:
@@ -109,7 +116,9 @@ class AgeRegression(Candidate):
         life = self.groups_.median_life(fleet)
         return np.repeat(np.where(life > 0, life, 1.0), fleet.lengths())
 
-    def _fit(self, fleet: Fleet, labels: LabelConfig, seed: int) -> None:
+    def _fit(
+        self, fleet: Fleet, labels: LabelConfig, seed: int, shared: SharedFeatures | None
+    ) -> None:
         from sklearn.isotonic import IsotonicRegression
 
         self.groups_ = UnitGroups().fit(fleet)

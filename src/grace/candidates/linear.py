@@ -48,7 +48,6 @@ class Linear(FeatureCandidate):
 
     name = "linear"
     description = "ridge regression on causal features, penalty chosen by unit"
-    rows_per_unit = 40
     total_rows = 20_000
     standardiser_: Standardiser
     coefficient_: Array

@@ -11,8 +11,10 @@ import numpy.typing as npt
 import polars as pl
 
 from grace.candidates.base import spread_positions
+from grace.candidates.feature_candidate import FeatureCandidate
 from grace.candidates.life_table import ages
 from grace.candidates.registry import CANDIDATES
+from grace.candidates.shared import SharedFeatures
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig, capped_rul, survived
@@ -98,15 +100,24 @@ def out_of_fold(
         train = fleet.select(split.train)
         held_out = fleet.select(split.validation)
         inside = evaluation_rows_of(fleet, held_out, rows[mine])
+        paths = {n: None if store is None else store / f"{key}-{n}-{k}.parquet" for n in names}
+        done = {name: _load(path, len(inside)) for name, path in paths.items()}
+        shared = None
         for name in names:
-            path = None if store is None else store / f"{key}-{name}-{k}.parquet"
-            found = _load(path, len(inside))
+            found = done[name]
             if found is None:
                 if progress is not None:
                     progress(name, k)
-                model = CANDIDATES[name]().fit(train, labels, seed=seed)
-                found = model.predict(held_out, inside)
-                _save(path, found)
+                kind = CANDIDATES[name]
+                if shared is None and issubclass(kind, FeatureCandidate):
+                    shared = SharedFeatures.of(train, labels, seed=seed)
+                    seen = shared.features.at(held_out, inside)
+                model = kind().fit(train, labels, seed=seed, shared=shared)
+                if isinstance(model, FeatureCandidate):
+                    found = model.from_features(seen)
+                else:
+                    found = model.predict(held_out, inside)
+                _save(paths[name], found)
             predictions[name][mine] = found
     return pl.DataFrame(
         {

@@ -34,7 +34,6 @@ class Similarity(FeatureCandidate):
 
     name = "similarity"
     description = "life left of the most similar points of historical trajectories"
-    rows_per_unit = 30
     total_rows = 12_000
     standardiser_: Standardiser
     rotation_: Array

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from grace.candidates import predict_each
 from grace.candidates.life_table import ages
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
@@ -76,7 +77,7 @@ def predict_rows(fleet: Fleet, rows: npt.NDArray[np.int64], learned: Learned) ->
     Raises:
         DataError: a prediction is not finite; the unit is named.
     """
-    each = {name: c.predict(fleet, rows) for name, c in learned.candidates.items()}
+    each = predict_each(learned.candidates, fleet, rows)
     stack = learned.stack.predict(each)
     wrong = ~np.isfinite(stack)
     column = fleet.frame.get_column(fleet.schema.unit)

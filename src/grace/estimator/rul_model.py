@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grace.candidates import CANDIDATES, Candidate, Stack, out_of_fold
+from grace.candidates import Candidate, Stack, fit_each, out_of_fold
 from grace.data.defaults import derive_defaults
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
@@ -159,9 +159,7 @@ class RULModel:
             table_schema=table_schema,
             labels=labels,
             reasons=dict(defaults.reasons),
-            candidates={
-                name: CANDIDATES[name]().fit(fleet, labels, seed=self.seed) for name in used
-            },
+            candidates=fit_each(list(used), fleet, labels, seed=self.seed),
             stack=stack,
             distribution=fit_distribution(
                 oof, STACK, candidates=list(used) if len(used) > 1 else ()

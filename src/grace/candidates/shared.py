@@ -1,0 +1,77 @@
+"""What the candidates of one training fleet have in common is computed once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from grace.candidates.base import TrainingRows, sample_rows
+from grace.candidates.features import CausalFeatures
+from grace.data.fleet import Fleet
+from grace.data.labels import LabelConfig
+
+__all__ = ["SharedFeatures"]
+
+
+@dataclass(frozen=True, eq=False)
+class SharedFeatures:
+    """Causal features of a training fleet at the rows that its candidates learn from.
+
+    ``features`` are fitted on the fleet; ``rows`` are the rows drawn, ``x`` their features (M, F).
+    """
+
+    features: CausalFeatures
+    rows: TrainingRows
+    x: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls,
+        fleet: Fleet,
+        labels: LabelConfig,
+        *,
+        seed: int,
+        per_unit: int = 60,
+        total: int = 40_000,
+    ) -> SharedFeatures:
+        """Fit the features, draw rows as :func:`~grace.candidates.base.sample_rows`, look at them.
+
+        Raises:
+            DataError: no row has a known label.
+
+        Example:
+            >>> from grace.candidates import CANDIDATES
+            >>> from grace.data.readers import load_dataset
+            >>> train, labels = load_dataset("sim", n_train=6, n_test=1).train, LabelConfig()
+            >>> shared = SharedFeatures.of(train, labels, seed=0)
+            >>> linear, similarity = (
+            ...     CANDIDATES[name]().fit(train, labels, seed=0, shared=shared)
+            ...     for name in ("linear", "similarity")
+            ... )
+            >>> linear.features_ is similarity.features_
+            True
+        """
+        rows = sample_rows(fleet, labels, seed=seed, per_unit=per_unit, total=total)
+        features = CausalFeatures().fit(fleet)
+        return cls(features, rows, features.at(fleet, rows.rows))
+
+    def thinned(self, total: int) -> SharedFeatures:
+        """At most about ``total`` of the rows: every n-th of each unit, which keeps its weight."""
+        step = -(-len(self.rows.rows) // total)
+        if step <= 1:
+            return self
+        rows = self.rows
+        first = np.flatnonzero(np.r_[True, np.diff(rows.unit) != 0])
+        place = np.arange(len(rows.unit)) - np.repeat(first, np.diff(np.r_[first, len(rows.unit)]))
+        kept = place % step == 0
+        weight = np.where(kept, rows.weight, 0.0)
+        before = np.bincount(rows.unit, rows.weight)
+        after = np.bincount(rows.unit, weight)
+        weight = weight[kept] * (before / np.where(after > 0, after, 1.0))[rows.unit[kept]]
+        return SharedFeatures(
+            self.features,
+            TrainingRows(rows.rows[kept], rows.target[kept], weight, rows.unit[kept]),
+            self.x[kept],
+        )

@@ -1,0 +1,67 @@
+"""Several candidates fitted and asked together, with the features of a row computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from grace.candidates.base import Candidate
+from grace.candidates.feature_candidate import FeatureCandidate
+from grace.candidates.registry import CANDIDATES
+from grace.candidates.shared import SharedFeatures
+from grace.data.fleet import Fleet
+from grace.data.labels import LabelConfig
+
+__all__ = ["fit_each", "predict_each"]
+
+Array = npt.NDArray[np.float64]
+
+
+def fit_each(
+    names: Sequence[str], fleet: Fleet, labels: LabelConfig, *, seed: int = 0
+) -> dict[str, Candidate]:
+    """Candidates of these names fitted on one fleet.
+
+    Raises:
+        DataError: no row has a known label.
+        KeyError: a name is not in :data:`~grace.candidates.CANDIDATES`.
+    """
+    shared = None
+    if any(issubclass(CANDIDATES[name], FeatureCandidate) for name in names):
+        shared = SharedFeatures.of(fleet, labels, seed=seed)
+    return {name: CANDIDATES[name]().fit(fleet, labels, seed=seed, shared=shared) for name in names}
+
+
+def predict_each(
+    candidates: Mapping[str, Candidate], fleet: Fleet, rows: npt.NDArray[np.int64]
+) -> dict[str, Array]:
+    """Predictions of each candidate at some rows, (M,) each, as its ``predict`` gives them.
+
+    Candidates with equal features, fitted together or read from one folder, share the work.
+
+    Raises:
+        DataError: a column that training used is missing.
+    """
+    found: dict[str, Array] = {}
+    groups: list[dict[str, FeatureCandidate]] = []
+    for name, candidate in candidates.items():
+        if not isinstance(candidate, FeatureCandidate):
+            found[name] = candidate.predict(fleet, rows)
+            continue
+        for group in groups:
+            if next(iter(group.values())).features_.equals(candidate.features_):
+                group[name] = candidate
+                break
+        else:
+            groups.append({name: candidate})
+    for group in groups:
+        found |= {name: np.empty(len(rows)) for name in group}
+        if not len(rows):
+            continue
+        features = next(iter(group.values())).features_
+        for block in features.blocks(fleet, rows):
+            for name, candidate in group.items():
+                found[name][block.place] = candidate.from_features(block.values)
+    return {name: found[name] for name in candidates}
