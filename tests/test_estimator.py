@@ -121,6 +121,23 @@ def test_a_saved_model_predicts_the_same(model: RULModel, tmp_path: Path) -> Non
         RULModel.load(tmp_path / "pumps")
 
 
+def test_the_report_shows_every_candidate(model: RULModel, tmp_path: Path) -> None:
+    report = model.report_
+    assert set(report.candidates["candidate"]) == set(SIMPLE)
+    assert report.candidates["rmse"].is_sorted()
+    assert report.candidates["weight"].sum() == pytest.approx(1.0)
+    assert report.rmse == model.stack_.rmse_
+    shares = report.candidates["rmse"] / model.labels_.cap
+    np.testing.assert_allclose(report.candidates["share_of_cap"], shares)
+    assert report.time_unit == "hours"
+    text = model.summary()
+    assert text.startswith(model.summary_)
+    assert all(name in text for name in SIMPLE)
+    assert RULModel.load(model.save(tmp_path / "m")).summary() == text
+    with pytest.raises(DataError, match="call fit first"):
+        RULModel().summary()
+
+
 def test_foreign_files_are_not_overwritten(model: RULModel, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("mine")
     with pytest.raises(ArtifactError, match="nothing is written"):

@@ -1,5 +1,6 @@
 """The estimator: from a table of sensor histories to predictions in one call."""
 
+from grace.estimator.report import ModelReport
 from grace.estimator.rul_model import RULModel
 
-__all__ = ["RULModel"]
+__all__ = ["ModelReport", "RULModel"]

@@ -21,6 +21,7 @@ from grace.data.splits import kfold_units
 from grace.data.table import read_table
 from grace.data.table.table_schema import load_table_schema
 from grace.estimator.inputs import fleet_like_training, predict_rows, wanted_rows
+from grace.estimator.report import ModelReport, model_report
 from grace.estimator.saved_model import STACK, Learned, load_model, save_model
 from grace.evaluation import mae, nasa_score, rmse
 from grace.uncertainty import DistributionModel, RULDistribution, fit_distribution
@@ -55,6 +56,8 @@ class RULModel:
         oof_: out-of-fold predictions, see :func:`~grace.candidates.out_of_fold`, with the column
             ``stack``; None after :meth:`load`.
         summary_: what to expect on a new unit, in one or two sentences.
+        report_: errors and weights of the candidates, see
+            :class:`~grace.estimator.ModelReport`; ``print(model.report_)`` shows them as text.
 
     Example:
         >>> import grace
@@ -159,6 +162,7 @@ class RULModel:
             table_schema=table_schema,
             labels=labels,
             reasons=dict(defaults.reasons),
+            left_out={},
             candidates=fit_each(list(used), fleet, labels, seed=self.seed),
             stack=stack,
             distribution=fit_distribution(
@@ -367,6 +371,24 @@ class RULModel:
     def _distribution(self, fleet: Fleet, every_row: bool) -> tuple[pl.DataFrame, RULDistribution]:
         frame = predict_rows(fleet, wanted_rows(fleet, every_row), self._learned)
         return frame, self.distribution_.predict(frame)
+
+    @property
+    def report_(self) -> ModelReport:
+        """Errors and weights of the candidates, settings with their reasons, and the summary.
+
+        Raises:
+            DataError: the model is not fitted.
+        """
+        self._fitted()
+        return model_report(self._learned)
+
+    def summary(self) -> str:
+        """What to expect on a new unit, and the candidates' errors and weights, as plain text.
+
+        Raises:
+            DataError: the model is not fitted.
+        """
+        return str(self.report_)
 
     def __repr__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in self.get_params().items() if v is not None)

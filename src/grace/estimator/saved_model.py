@@ -44,6 +44,7 @@ class Learned:
     table_schema: TableSchema | None
     labels: LabelConfig
     reasons: Mapping[str, str]
+    left_out: Mapping[str, str]
     candidates: Mapping[str, Candidate]
     stack: Stack
     distribution: DistributionModel
@@ -77,6 +78,7 @@ def save_model(folder: Path, params: Mapping[str, Any], learned: Learned) -> Pat
         "table_schema": None if table is None else table.model_dump(mode="json", exclude={"fate"}),
         "labels": learned.labels.model_dump(mode="json"),
         "reasons": learned.reasons,
+        "left_out": learned.left_out,
         "stack": learned.stack.to_state(),
         "distribution": learned.distribution.to_dict(),
         "input_check": learned.input_check.to_dict(),
@@ -120,6 +122,7 @@ def load_model(folder: Path) -> tuple[dict[str, Any], Learned]:
             table_schema=None if table is None else TableSchema(**table),
             labels=LabelConfig.model_validate(state["labels"]),
             reasons=dict(state["reasons"]),
+            left_out=dict(state["left_out"]),
             candidates={
                 name: CANDIDATES[name].from_state(read_state(folder, f"candidate_{name}"))
                 for name in content["candidates"]
