@@ -12,6 +12,7 @@ from grace.cli.export import export
 from grace.cli.grid import grid
 from grace.cli.methods import methods
 from grace.cli.predict import predict
+from grace.cli.results import results_app
 from grace.cli.run_folder import evaluate, report
 from grace.cli.shared import out
 from grace.cli.train import train
@@ -39,6 +40,7 @@ app.add_typer(data_app, name="data", rich_help_panel=DATA)
 app.command(rich_help_panel=DATA)(export)
 app.command(rich_help_panel=EVALUATE)(evaluate)
 app.command(rich_help_panel=EVALUATE)(grid)
+app.add_typer(results_app, name="results", rich_help_panel=EVALUATE)
 app.command(rich_help_panel=REFERENCE)(methods)
 
 

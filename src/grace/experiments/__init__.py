@@ -8,6 +8,7 @@ from grace.experiments.comparisons import (
     rank_methods,
 )
 from grace.experiments.grid import DEFAULT_METHODS, SEEDS, GridResult, grid, grid_configs
+from grace.experiments.results_store import ResultsStore
 from grace.experiments.run import (
     RunResult,
     evaluate_run,
@@ -24,6 +25,7 @@ __all__ = [
     "Comparison",
     "Event",
     "GridResult",
+    "ResultsStore",
     "RunResult",
     "compare_methods",
     "compare_over_units",

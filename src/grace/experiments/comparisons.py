@@ -146,6 +146,7 @@ def compare_over_units(
     *,
     reference: str,
     metrics: Sequence[str] = ("rmse", "nasa_mean"),
+    predictions: pl.DataFrame | None = None,
     seed: int = 0,
 ) -> dict[str, dict[str, list[Difference]]]:
     """Differences to ``reference`` with intervals over test units, by group and method.
@@ -158,6 +159,8 @@ def compare_over_units(
         table: of :func:`~grace.experiments.runs_table`; its folders are read.
         reference: method that the others are compared with.
         metrics: names known to :func:`grace.evaluation.bootstrap_interval`.
+        predictions: of :meth:`~grace.experiments.ResultsStore.predictions`, read instead of the
+            folders: ``run``, ``unit``, ``rul_true_capped`` and ``rul`` at each unit's last row.
         seed: of the resampling.
 
     Returns:
@@ -169,30 +172,47 @@ def compare_over_units(
     """
     _refuse_duplicates(table, "method")
     found: dict[str, dict[str, list[Difference]]] = {}
+    place = "folder" if predictions is None else "run"
+    known = {} if predictions is None else _by_run(predictions)
     for key, part in table.group_by(*GROUP, maintain_order=True):
         runs = {
-            str(name): dict(of_name.select("seed", "folder").rows())
+            str(name): dict(of_name.select("seed", place).rows())
             for (name,), of_name in part.group_by("method", maintain_order=True)
         }
         against = runs.pop(reference, {})
         for name, mine in runs.items():
             common = sorted(mine.keys() & against.keys())
             if common:
-                rows = pl.concat([_last_rows(mine[s], against[s]) for s in common])
+                pairs = [[known.get(m[s]) for m in (mine, against)] for s in common]
+                rows = pl.concat(
+                    [
+                        _paired_rows(
+                            _last_rows(mine[s]) if a is None else a,
+                            _last_rows(against[s]) if b is None else b,
+                        )
+                        for s, (a, b) in zip(common, pairs, strict=True)
+                    ]
+                )
                 found.setdefault(str(key[-1]), {})[name] = list(_differences(rows, metrics, seed))
     return found
 
 
-def _last_rows(mine: str, other: str) -> pl.DataFrame:
-    """Predictions of two runs at each unit's last row: unit, rul_true_capped, rul, rul_other."""
+def _by_run(predictions: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    finite = predictions.filter(pl.col("rul_true_capped").is_finite())
+    columns = ("unit", "rul_true_capped", "rul")
+    return {str(run): p.select(columns) for (run,), p in finite.group_by("run")}
 
-    def last(folder: str) -> pl.DataFrame:
-        frame = pl.read_parquet(Path(folder) / "predictions.parquet")
-        known = frame.group_by("unit", maintain_order=True).last()
-        return known.filter(pl.col("rul_true_capped").is_finite())
 
-    theirs = last(other).select("unit", rul_other="rul")
-    return last(mine).select("unit", "rul_true_capped", "rul").join(theirs, on="unit")
+def _last_rows(folder: str) -> pl.DataFrame:
+    """Predictions of a run at each unit's last row: unit, rul_true_capped, rul."""
+    frame = pl.read_parquet(Path(folder) / "predictions.parquet", glob=False)
+    known = frame.group_by("unit", maintain_order=True).last()
+    finite = known.filter(pl.col("rul_true_capped").is_finite())
+    return finite.select("unit", "rul_true_capped", "rul")
+
+
+def _paired_rows(mine: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    return mine.join(other.select("unit", rul_other="rul"), on="unit", maintain_order="left")
 
 
 def _differences(rows: pl.DataFrame, metrics: Sequence[str], seed: int) -> Iterator[Difference]:

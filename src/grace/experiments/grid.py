@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from grace.experiments.comparisons import control_of
+from grace.experiments.results_store import STORE_NAME, ResultsStore
 from grace.experiments.run import run_name
 from grace.experiments.training_data import load_data
 from grace.experiments.workers import Event, Task, run_tasks
@@ -106,6 +107,8 @@ def grid(
 ) -> GridResult:
     """Do all runs, each in a folder of its own below ``folder``; finished ones are not repeated.
 
+    Every finished run is added to ``results.sqlite`` in ``folder`` (see :class:`ResultsStore`).
+
     One small network leaves a GPU, or many cores, idle: several runs share them
     (``benchmarks/parallel_runs.py`` prints what that gains here). The number of threads can change
     the last digits of a sum, and with them a whole training: compare runs of equal
@@ -143,16 +146,19 @@ def grid(
     def note(event: Event) -> None:
         if event.ended:
             outcomes[event.name] = event
+            if event.kind != "failed":
+                store.add(folder / event.name)
         if on_event is not None:
             on_event(event)
 
-    run_tasks(
-        [Task(name, config.to_yaml(), folder / name) for name, config in configs.items()],
-        parallel=parallel,
-        threads=threads_per_run or max(1, torch.get_num_threads() // parallel),
-        data_root=None if data_root is None else Path(data_root),
-        on_event=note,
-    )
+    with ResultsStore(folder / STORE_NAME) as store:
+        run_tasks(
+            [Task(name, config.to_yaml(), folder / name) for name, config in configs.items()],
+            parallel=parallel,
+            threads=threads_per_run or max(1, torch.get_num_threads() // parallel),
+            data_root=None if data_root is None else Path(data_root),
+            on_event=note,
+        )
     return GridResult(folder, {name: outcomes[name] for name in configs})
 
 

@@ -192,6 +192,10 @@ def _run(
     honest = None
     if config.select_on == "test":
         honest = evaluations["validation"].with_optimism_gap(evaluations["test"])
+        # Both protocols of one training can then be compared unit by unit.
+        test, validation = frames["test"]
+        of_validation = frames["validation"][0].get_column("rul")
+        frames["test"] = [test.with_columns(rul_validation_selected=of_validation), validation]
     evaluation = evaluations[config.select_on]
     for name, frame in zip(("", "validation_"), frames[config.select_on], strict=True):
         with atomic_writer(folder / f"{name}predictions.parquet") as file:

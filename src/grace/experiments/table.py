@@ -10,14 +10,14 @@ from typing import Any
 
 import polars as pl
 
-from grace.evaluation import Protocol
+from grace.evaluation import Evaluation, Protocol
 from grace.experiments.metrics_file import read_metrics
 from grace.files import write_text
 from grace.prediction.artifact import read_artifact_json
 from grace.training.config import RunConfig
 from grace.training.presets import PRESETS
 
-__all__ = ["GROUP", "METRICS", "means_over_seeds", "runs_table", "write_runs"]
+__all__ = ["GROUP", "METRICS", "means_over_seeds", "run_rows", "runs_table", "write_runs"]
 
 METRICS = (
     "rmse_capped",
@@ -52,14 +52,30 @@ def runs_table(folders: Iterable[str | Path]) -> pl.DataFrame:
     Raises:
         ArtifactError: a folder is no finished run.
     """
-    rows = [_row(Path(folder)) for folder in folders]
+    rows = [run_rows(folder)[0] for folder in folders]
     return pl.from_dicts(rows, infer_schema_length=None) if rows else pl.DataFrame()
 
 
-def _row(folder: Path) -> dict[str, Any]:
+def run_rows(folder: str | Path) -> list[dict[str, Any]]:
+    """A row for each evaluated checkpoint of a finished run, as in :func:`runs_table`.
+
+    The first is of the checkpoint that the run selected. A test-selected run has a second row: the
+    checkpoint of the same training that the validation units selected.
+
+    Raises:
+        ArtifactError: the folder is no finished run.
+    """
+    folder = Path(folder)
     content = read_artifact_json(folder)
-    config, made = content["config"], content["provenance"]
     evaluation, honest = read_metrics(folder)
+    rows = [_row(folder, content, evaluation, honest)]
+    return rows if honest is None else [*rows, _row(folder, content, honest, None)]
+
+
+def _row(
+    folder: Path, content: dict[str, Any], evaluation: Evaluation, honest: Evaluation | None
+) -> dict[str, Any]:
+    config, made = content["config"], content["provenance"]
     last, health = evaluation.model.last_cycle, evaluation.model.health_last_cycle
     return {
         "run": folder.name,

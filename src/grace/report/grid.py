@@ -30,14 +30,18 @@ _NAME_WIDTH = 16
 _METRIC_NAMES = {"rmse_capped": "RMSE capped", "nasa_capped": "NASA capped"}
 
 
-def render_grid(table: pl.DataFrame, *, reference: str) -> RenderableType:
+def render_grid(
+    table: pl.DataFrame, *, reference: str, predictions: pl.DataFrame | None = None
+) -> RenderableType:
     """Means ± standard deviations over seeds, and each method against one.
 
     Args:
         table: of :func:`grace.experiments.runs_table`, not empty.
         reference: the method that the others are compared with.
+        predictions: of :meth:`grace.experiments.ResultsStore.predictions`; None reads the folders
+            of the runs.
     """
-    return Group(*_parts(table, reference))
+    return Group(*_parts(table, reference, predictions))
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,13 @@ class _Fitting:
         return table
 
 
-def _parts(table: pl.DataFrame, reference: str) -> Iterator[RenderableType]:
+def _parts(
+    table: pl.DataFrame, reference: str, predictions: pl.DataFrame | None
+) -> Iterator[RenderableType]:
     means = means_over_seeds(table)
-    has_folders = "folder" in table.columns
-    over_units = compare_over_units(table, reference=reference) if has_folders else {}
+    over_units = {}
+    if predictions is not None or "folder" in table.columns:
+        over_units = compare_over_units(table, reference=reference, predictions=predictions)
     shown = set()
     for comparison in compare_methods(table, reference=reference):
         group = pl.col("group") == comparison.group

@@ -1,0 +1,294 @@
+"""Results of many runs in one SQLite file: scores, predictions at the last row, task weights."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from grace.experiments.table import run_rows
+from grace.files import atomic_writer
+from grace.prediction.artifact import ArtifactError, read_artifact_json
+from grace.training.jsonl_logger import read_jsonl
+
+__all__ = ["STORE_NAME", "ResultsStore"]
+
+STORE_NAME = "results.sqlite"
+_VERSION = 1
+_TABLES = ("scores", "predictions", "weights")
+# Text and whole numbers; every other column of ``scores`` is REAL.
+_TEXT = (
+    *("run", "folder", "dataset", "method", "preset", "settings", "mark", "group", "protocol"),
+    *("version", "data_train", "data_test", "device", "precision", "recorded"),
+)
+_WHOLE = ("seed", "epochs", "threads")
+_OTHER = "rul_validation_selected"  # column of predictions.parquet in a test-selected run
+_PREDICTIONS: dict[str, Any] = {
+    "run": pl.String,
+    "unit": pl.String,
+    "rul_true": pl.Float64,
+    "rul_true_capped": pl.Float64,
+    "rul": pl.Float64,
+}
+_WEIGHTS: dict[str, Any] = {
+    "run": pl.String,
+    "epoch": pl.Int64,
+    "step": pl.Int64,
+    "weights": pl.List(pl.Float64),
+}
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS scores (
+  run TEXT NOT NULL, protocol TEXT NOT NULL, dataset TEXT NOT NULL, method TEXT NOT NULL,
+  seed INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, protocol)
+) STRICT;
+CREATE TABLE IF NOT EXISTS predictions (
+  run TEXT NOT NULL, protocol TEXT NOT NULL, unit TEXT NOT NULL,
+  rul_true REAL, rul_true_capped REAL, rul REAL NOT NULL, PRIMARY KEY (run, protocol, unit)
+) STRICT;
+CREATE TABLE IF NOT EXISTS weights (
+  run TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, weights TEXT NOT NULL,
+  PRIMARY KEY (run, epoch)
+) STRICT;
+"""
+
+
+class ResultsStore:
+    """Every finished run of one or more grids, queryable.
+
+    A run is known by its fingerprint (configuration and data) and number of threads, so adding it
+    again replaces it. A test-selected run gives two rows of scores: ``protocol`` is ``test`` for
+    the checkpoint with the best test RMSE, ``validation`` for the checkpoint of the same training
+    that the validation units selected.
+
+    Args:
+        path: SQLite file, created if it does not exist.
+
+    Raises:
+        ArtifactError: the file is no results store, or of another version.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> with ResultsStore(Path(folder.name) / "results.sqlite") as store:
+        ...     store.scores().height
+        0
+        >>> folder.cleanup()
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(self.path, timeout=30.0)
+        try:
+            with closing(self._db.execute("PRAGMA user_version")) as cursor:
+                (version,) = cursor.fetchone()
+            names = [n for (n,) in self._db.execute("SELECT name FROM sqlite_master").fetchall()]
+            if version != _VERSION and (version or names):
+                raise ArtifactError(
+                    f"{self.path}: not a results store of this version ({_VERSION}). Remedy: give "
+                    "another path, or delete the file and add the runs again."
+                )
+            self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise ArtifactError(
+                f"{self.path}: cannot be read as a results store ({error}). Remedy: delete the "
+                "file and add the runs again."
+            ) from error
+        except ArtifactError:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> ResultsStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def add(self, folder: str | Path) -> str:
+        """Add a finished run, or replace it; returns its name in the store.
+
+        Raises:
+            ArtifactError: the folder holds no finished run.
+        """
+        folder = Path(folder)
+        content = read_artifact_json(folder)
+        made = content["provenance"]
+        rows = run_rows(folder)
+        # Threads can change the last digits of a sum, and with them a whole training.
+        run = f"{made['fingerprint'][:16]}-t{rows[0]['threads']}"
+        frame = _last_rows(folder / "predictions.parquet")
+        with self._db:
+            for table in _TABLES:
+                self._db.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+            for row in rows:
+                protocol = "test" if row["mark"] else "validation"
+                values = {
+                    **row,
+                    "run": run,
+                    "folder": folder.name,
+                    "protocol": protocol,
+                    "version": content["grace"],
+                    "data_train": made["data_hash"]["train"],
+                    "data_test": made["data_hash"]["test"],
+                    "recorded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                }
+                self._insert("scores", [
+                    (run, protocol, row["dataset"], row["method"], row["seed"], json.dumps(values))
+                ])  # fmt: skip
+                column = "rul" if len(rows) == 1 or protocol == "test" else _OTHER
+                if column in frame.columns:
+                    named = frame.select(
+                        pl.lit(run),
+                        pl.lit(protocol).alias("protocol"),
+                        pl.col("unit").cast(pl.String),
+                        *(pl.col(c).fill_nan(None) for c in ("rul_true", "rul_true_capped")),
+                        pl.col(column).cast(pl.Float64).alias("value"),
+                    )
+                    self._insert("predictions", named.rows())
+            self._insert("weights", list(_epoch_weights(run, folder / "history.jsonl")))
+        return run
+
+    def scores(
+        self,
+        *,
+        protocol: str | None = None,
+        dataset: Sequence[str] = (),
+        method: Sequence[str] = (),
+        seed: Sequence[int] = (),
+    ) -> pl.DataFrame:
+        """One row per run and protocol, with the columns of :func:`grace.experiments.runs_table`.
+
+        Further columns: ``protocol``, ``version`` of the package, ``data_train`` and ``data_test``
+        (SHA-256 of the data) and ``recorded`` (UTC). Rows are ordered by dataset, method, seed.
+
+        Args:
+            protocol: ``validation`` or ``test``; None: both.
+            dataset: names to keep; empty: all.
+            method: names to keep; empty: all.
+            seed: seeds to keep; empty: all.
+        """
+        parts, values = ["1"], list[Any]()
+        for column, wanted in (
+            ("protocol", [] if protocol is None else [protocol]),
+            ("dataset", list(dataset)),
+            ("method", list(method)),
+            ("seed", list(seed)),
+        ):
+            if wanted:
+                parts.append(f"{column} IN ({', '.join('?' * len(wanted))})")
+                values += wanted
+        query = f"SELECT row FROM scores WHERE {' AND '.join(parts)} ORDER BY dataset, method, seed"
+        rows = [json.loads(text) for (text,) in self._db.execute(query, values)]
+        return _typed(pl.from_dicts(rows, infer_schema_length=None)) if rows else pl.DataFrame()
+
+    def predictions(self, protocol: str) -> pl.DataFrame:
+        """Predictions at each test unit's last row: run, unit, rul_true, rul_true_capped, rul."""
+        query = (
+            "SELECT run, unit, rul_true, rul_true_capped, rul FROM predictions "
+            "WHERE protocol = ? ORDER BY rowid"
+        )
+        rows = self._db.execute(query, (protocol,)).fetchall()
+        return pl.DataFrame(rows, schema=_PREDICTIONS, orient="row")
+
+    def weights(self) -> pl.DataFrame:
+        """Task weights at the end of each epoch: run, epoch, step, weights (K values)."""
+        query = "SELECT run, epoch, step, weights FROM weights ORDER BY run, epoch"
+        rows = [(r, e, s, json.loads(w)) for r, e, s, w in self._db.execute(query)]
+        return pl.DataFrame(rows, schema=_WEIGHTS, orient="row")
+
+    def export(self, folder: str | Path) -> list[Path]:
+        """Write ``scores.csv``, ``predictions.parquet`` and ``weights.parquet``; returns the paths.
+
+        :meth:`read_export` gives the same store again.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / n for n in ("scores.csv", "predictions.parquet", "weights.parquet")]
+        both = [
+            self.predictions(p).with_columns(protocol=pl.lit(p)) for p in ("test", "validation")
+        ]
+        with atomic_writer(paths[0]) as file:
+            self.scores().drop("folder").write_csv(file)
+        with atomic_writer(paths[1]) as file:
+            pl.concat(both).write_parquet(file, compression="zstd")
+        with atomic_writer(paths[2]) as file:
+            self.weights().write_parquet(file, compression="zstd")
+        return paths
+
+    @classmethod
+    def read_export(cls, folder: str | Path, path: str | Path = ":memory:") -> ResultsStore:
+        """A store from the files of :meth:`export`.
+
+        Args:
+            folder: with the three files.
+            path: of the new store.
+
+        Raises:
+            ArtifactError: a file is missing or lacks a column.
+        """
+        folder = Path(folder)
+        try:
+            scores = _typed(pl.read_csv(folder / "scores.csv", infer_schema=False, glob=False))
+            predictions = pl.read_parquet(folder / "predictions.parquet", glob=False)
+            weights = pl.read_parquet(folder / "weights.parquet", glob=False)
+            store = cls(path)
+            with store._db:
+                for row in scores.iter_rows(named=True):
+                    keys = [row[c] for c in ("run", "protocol", "dataset", "method", "seed")]
+                    text = json.dumps({**row, "folder": ""})
+                    store._insert("scores", [(*keys, text)])
+                columns = ("run", "protocol", *list(_PREDICTIONS)[1:])
+                store._insert("predictions", predictions.select(columns).rows())
+                store._insert(
+                    "weights",
+                    [
+                        (r, e, s, json.dumps(w))
+                        for r, e, s, w in weights.select(list(_WEIGHTS)).rows()
+                    ],
+                )
+        except (OSError, pl.exceptions.PolarsError, KeyError) as error:
+            raise ArtifactError(
+                f"{folder}: not an export of results ({error}). Remedy: give the folder that "
+                "`grace results export` wrote."
+            ) from error
+        return store
+
+    def _insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            marks = ", ".join("?" * len(rows[0]))
+            self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+
+
+def _typed(frame: pl.DataFrame) -> pl.DataFrame:
+    kinds = {c: pl.String for c in _TEXT} | {c: pl.Int64 for c in _WHOLE}
+    return frame.with_columns(pl.col(c).cast(kinds.get(c, pl.Float64)) for c in frame.columns)
+
+
+def _last_rows(path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(path, glob=False)
+        return frame.group_by("unit", maintain_order=True).last()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error}). Remedy: train this run again."
+        ) from error
+
+
+def _epoch_weights(run: str, history: Path) -> Iterator[tuple[str, int, int, str]]:
+    """Task weights by epoch; epochs of a damaged log are left out."""
+    for record in read_jsonl(history):
+        epoch, step, weights = (record.get(k) for k in ("epoch", "step", "weights"))
+        if isinstance(epoch, int) and isinstance(step, int) and isinstance(weights, list):
+            yield run, epoch, step, json.dumps(weights)
