@@ -8,6 +8,7 @@ import typer
 
 from grace._version import __version__
 from grace.cli.data import data_app
+from grace.cli.diagnose import diagnose
 from grace.cli.export import export
 from grace.cli.grid import grid
 from grace.cli.methods import methods
@@ -39,6 +40,7 @@ app.command(rich_help_panel=START)(report)
 app.add_typer(data_app, name="data", rich_help_panel=DATA)
 app.command(rich_help_panel=DATA)(export)
 app.command(rich_help_panel=EVALUATE)(evaluate)
+app.command(rich_help_panel=EVALUATE)(diagnose)
 app.command(rich_help_panel=EVALUATE)(grid)
 app.add_typer(results_app, name="results", rich_help_panel=EVALUATE)
 app.command(rich_help_panel=REFERENCE)(methods)
