@@ -98,19 +98,22 @@ def load_config(
     Raises:
         ConfigError: see :meth:`RunConfig.load`, or a ``--set`` without key=value.
     """
+    from grace.data.plain_values import parse_yaml
     from grace.training import ConfigError, RunConfig
 
     overrides = {key: value for key, value in given.items() if value not in (None, {})}
     for item in settings or []:
+        item = item.encode("utf-8", "backslashreplace").decode()  # bytes that are no UTF-8
         key, equals, value = item.partition("=")
+        shown = item if len(item) <= 200 else f"{item[:197]}..."
         if not equals:
-            raise ConfigError(f"--set {item}: write key=value, e.g. training.lr=3e-4")
+            raise ConfigError(f"--set {shown}: write key=value, e.g. training.lr=3e-4")
         try:
-            _put(overrides, key.strip().split("."), yaml.safe_load(value))
-        except (yaml.YAMLError, TypeError, AttributeError):
-            raise ConfigError(
-                f"--set {item}: not a valid YAML value, or {key} is not a section"
-            ) from None
+            _put(overrides, key.strip().split("."), parse_yaml(value))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {shown}: not a valid YAML value: {error}") from None
+        except (TypeError, AttributeError):
+            raise ConfigError(f"--set {shown}: {key[:200]} is not a section") from None
     return RunConfig.load(preset=preset, file=file, overrides=overrides)
 
 

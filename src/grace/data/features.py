@@ -23,6 +23,7 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 _BLOCK = 2048  # rows whose past is held at a time
+_CELLS = 1 << 20  # and cells of that past, per channel
 
 
 def age(times: Array, starts: Index, lengths: Index, scale: float) -> Array:
@@ -84,9 +85,10 @@ def trend(values: Array, times: Array, starts: Index, lengths: Index, n_rows: in
     fewer rows so far the line goes through those; a unit's first row has no trend (0).
     """
     changes = np.zeros_like(values)
+    block = min(_BLOCK, max(1, _CELLS // n_rows))
     for start, length in zip(starts, lengths, strict=True):
-        for begin in range(1, length, _BLOCK):
-            end = np.arange(begin, min(begin + _BLOCK, length))
+        for begin in range(1, length, block):
+            end = np.arange(begin, min(begin + block, length))
             at = end[:, None] - np.arange(n_rows)  # the same sums however long the unit
             inside = at >= 0
             at = start + np.maximum(at, 0)

@@ -41,7 +41,7 @@ class LabelConfig(BaseModel):
         ((160.0, 60.0), 50.0, 100.0)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     cap: float = Field(125.0, gt=0)
     health_thresholds: tuple[float, ...] = (80.0, 30.0)

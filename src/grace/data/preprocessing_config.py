@@ -55,7 +55,7 @@ class PreprocessorConfig(BaseModel):
             warn, with the distance in the feature table, or raise.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     sensors: tuple[str, ...] | None = None
     use_settings: bool | None = None
@@ -106,8 +106,8 @@ class PreprocessorConfig(BaseModel):
     @field_validator("trend_rows")
     @classmethod
     def _lines_need_two_points(cls, rows: tuple[int, ...]) -> tuple[int, ...]:
-        if any(n < 2 for n in rows):
-            raise ValueError("each number of rows must be 2 or more, e.g. 20")
+        if not all(2 <= n <= 100_000 for n in rows):
+            raise ValueError("each number of rows must be from 2 to 100000, e.g. 20")
         return rows
 
     @model_validator(mode="after")

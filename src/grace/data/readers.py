@@ -93,7 +93,11 @@ def _read_simulation(root: Path | None, **options: Any) -> Dataset:
     from grace.data.simulation import SimulationConfig, simulate_dataset
 
     seed = options.pop("seed", 0)
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed = {seed!r} must be an integer from 0 to 2^63 - 1")
     config = options.pop("config", None)
+    if config is not None and not isinstance(config, SimulationConfig):
+        config = SimulationConfig.model_validate(config)
     if config is not None and options:
         raise TypeError(f"give either config or single fields, not both: {', '.join(options)}")
     return simulate_dataset(config or SimulationConfig(**options), seed=seed)

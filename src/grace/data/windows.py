@@ -34,12 +34,12 @@ class WindowConfig(BaseModel):
             densely sampled data, the last of them always the newest row.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    length: int = Field(30, ge=1)
+    length: int = Field(30, ge=1, le=1_000_000)
     stride: int = Field(1, ge=1)
     min_history: int | None = Field(None, ge=1)
-    row_step: int = Field(1, ge=1)
+    row_step: int = Field(1, ge=1, le=1_000_000)
 
     @property
     def span(self) -> int:

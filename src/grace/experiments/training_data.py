@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
+from grace.data.errors import DataError
 from grace.data.fleet import Dataset, Fleet
 from grace.data.learnable import check_learnable
 from grace.data.preprocessing import Preprocessor
@@ -18,6 +19,7 @@ from grace.experiments.selection_rows import truncated_windows
 from grace.models import DualTaskModel
 from grace.training.config import RunConfig
 from grace.training.errors import ConfigError, explain_validation
+from grace.training.memory_estimate import check_fits_in_memory
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 
 __all__ = ["TrainingData", "build_training_data", "load_data"]
@@ -30,12 +32,17 @@ def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset
         DataError: it is not there, or cannot be used.
         ConfigError: its reader has no such option.
     """
+    taken = sorted({"name", "root"} & set(config.dataset_options))
+    if taken:
+        raise ConfigError(f"dataset_options of {config.dataset}: there is no option {taken[0]!r}")
     try:
         return load_dataset(config.dataset, root=data_root, **config.dataset_options)
+    except DataError:
+        raise
     except ValidationError as error:
         where = f"dataset_options of {config.dataset}"
         raise ConfigError(explain_validation(error, where)) from error
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"dataset_options of {config.dataset}: {error}") from error
 
 
@@ -76,6 +83,7 @@ def build_training_data(config: RunConfig, data: Dataset) -> TrainingData:
     table = preprocessor.transform(train)
     windows = WindowSet.build(table, train, config.labels, config.windows)
     check_learnable(windows, config.labels, source=data.name)
+    check_fits_in_memory(config, n_windows=len(windows), n_channels=windows.n_channels)
     validation = WindowSet.build(
         preprocessor.transform(held_out), held_out, config.labels, config.windows, every_row=True
     )

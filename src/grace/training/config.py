@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from grace.core.inner import build_inner_loss
 from grace.core.methods import Method, build_method, parse_method
 from grace.data.labels import LEARNED_CAP, LabelConfig
+from grace.data.plain_values import check_plain, parse_yaml, read_yaml_text
 from grace.data.preprocessing import PreprocessorConfig
 from grace.data.readers import canonical_name
 from grace.data.windows import WindowConfig
@@ -38,7 +39,7 @@ _NO_RESULT: dict[str, Any] = {
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(_Section):
@@ -47,9 +48,9 @@ class ModelConfig(_Section):
     lstm_hidden: int = Field(256, ge=1)
     num_heads: int = Field(8, ge=1)
     shared_dim: int = Field(32, ge=1)
-    conv_channels: tuple[_Width, ...] = Field((64, 128, 64), min_length=1)
-    lstm_layers: int = Field(2, ge=1)
-    funnel_hidden: tuple[_Width, ...] = (256, 64)
+    conv_channels: tuple[_Width, ...] = Field((64, 128, 64), min_length=1, max_length=100)
+    lstm_layers: int = Field(2, ge=1, le=100)
+    funnel_hidden: tuple[_Width, ...] = Field((256, 64), max_length=100)
     dropout_scale: float = Field(1.0, ge=0, le=3)
 
     @model_validator(mode="after")
@@ -209,6 +210,12 @@ class RunConfig(_Section):
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_values(cls, given: Any) -> Any:
+        check_plain(given)
+        return given
+
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, name: str) -> str:
@@ -236,6 +243,11 @@ class RunConfig(_Section):
         from_file: Mapping[str, Any] = {}
         if file is not None:
             from_file = _read_yaml(Path(file))
+        for where, layer in ((f"{file}: ", from_file), ("", overrides or {})):
+            try:
+                check_plain(layer)
+            except ValueError as error:
+                raise ConfigError(f"{where}{error}") from error
         chosen = (
             preset or (overrides or {}).get("preset") or from_file.get("preset") or DEFAULT_PRESET
         )
@@ -275,7 +287,7 @@ def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(read_yaml_text(path))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except OSError as error:

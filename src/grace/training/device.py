@@ -36,7 +36,9 @@ def resolve_device(name: str) -> torch.device:
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise RuntimeError("no such GPU")
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+        if device.type == "meta":
+            raise RuntimeError("a device without storage")
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, OverflowError):
         raise ConfigError(
             f"device {name!r} is not available here. Remedy: --device cpu, or auto"
         ) from None

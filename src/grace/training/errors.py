@@ -37,7 +37,8 @@ def explain_validation(error: ValidationError, where: object = None, *, hint: st
             continue
         # An error about several keys has the whole section as its value; its message names them.
         of_section = item["type"] == "value_error" and isinstance(value, Mapping | BaseModel)
-        shown = "" if of_section else f" = {value!r}"
+        text = repr(value)
+        shown = "" if of_section else f" = {text if len(text) <= 200 else text[:197] + '...'}"
         message = item["msg"].removeprefix("Value error, ")
         lines.append(f"{key}{shown}: {message}" if key else message)
     prefix = "" if where is None else f"{where}: "

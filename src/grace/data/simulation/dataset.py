@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from grace.data.errors import DataError
 from grace.data.fleet import Dataset, Fleet, FleetSchema
+from grace.data.memory import available_memory, format_bytes
 from grace.data.simulation.config import SimulationConfig
 from grace.data.simulation.turbofan import (
     CENTROIDS,
@@ -148,6 +150,7 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> Simula
         [True, True, False]
     """
     config = config or SimulationConfig()
+    _check_fits_in_memory(config)
     train_seed, test_seed = np.random.SeedSequence(seed).spawn(2)
     train, train_truth = _fleet(config, train_seed, "train")
     test, test_truth = _fleet(config, test_seed, "test")
@@ -166,6 +169,21 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> Simula
         ),
     )
     return Simulation(dataset, pl.concat([train_truth, test_truth]), config, seed)
+
+
+def _check_fits_in_memory(config: SimulationConfig) -> None:
+    mean_life = (sum(config.onset) + sum(config.wear_out)) / 2
+    n_rows = (config.n_train + config.n_test) * mean_life
+    needed = 8.0 * n_rows * (len(_SCHEMA.channels) + 2)
+    longest = 16.0 * (config.onset[1] + config.wear_out[1])  # conditions and wear of one engine
+    needed, free = max(needed, longest), available_memory()
+    if needed > free:
+        raise DataError(
+            f"the simulated fleet needs at least {format_bytes(needed)} of memory for "
+            f"{n_rows:.3g} rows, but {format_bytes(free)} are free.",
+            source="sim",
+            remedy="lower n_train, n_test, onset or wear_out.",
+        )
 
 
 def _fleet(

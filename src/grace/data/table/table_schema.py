@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from grace.data.errors import DataError
+from grace.data.plain_values import check_plain, parse_yaml, read_yaml_text
 
 __all__ = ["TableSchema", "Threshold", "load_table_schema"]
 
@@ -175,7 +176,7 @@ def load_table_schema(source: Any, overrides: dict[str, Any], *, known: object) 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        values = parse_yaml(read_yaml_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise DataError(
@@ -195,6 +196,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             source=path,
             remedy="write lines such as 'unit: pump'.",
         )
+    try:
+        check_plain(values)
+    except ValueError as error:
+        problem = f"the schema is not valid: {error}."
+        raise DataError(problem, source=path, remedy="correct the value.") from None
     return values
 
 
