@@ -30,6 +30,7 @@ LEVEL = {
     # Belongs to no room: the version, and the package itself, which imports nothing else.
     "_version": -1,
     "files": -1,
+    "child_process": -1,
     "formatting": -1,
 }
 SIDEWAYS = {("cli", "serve")}
@@ -63,7 +64,8 @@ def forbidden(importer: str, name: str) -> bool:
     if len(parts) == 1:
         return False
     target = parts[1]
-    if target in (importer, "_version", "files", "formatting") or (importer, target) in SIDEWAYS:
+    anywhere = ("_version", "files", "formatting", "child_process")
+    if target in (importer, *anywhere) or (importer, target) in SIDEWAYS:
         return False
     return target not in LEVEL or LEVEL[target] >= LEVEL[importer]
 

@@ -12,18 +12,20 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 __all__ = [
     "DigestError",
+    "append_text",
     "atomic_writer",
     "canonical_json",
     "flush_folder",
-    "open_append",
     "sha256_bytes",
     "sha256_file",
+    "temporary_name_of",
     "verify_digests",
     "write_bytes",
     "write_json",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
+_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp", re.DOTALL)
 
 
 class DigestError(ValueError):
@@ -60,6 +63,18 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             error.filename = str(path)  # a failed write or flush does not say of which file
         raise
     flush_folder(path.parent)
+
+
+def temporary_name_of(path: Path) -> str | None:
+    """Name of the file that a temporary file of :func:`atomic_writer` was to replace, else None.
+
+    Example:
+        >>> temporary_name_of(Path("run/.metrics.json.4711.tmp"))
+        'metrics.json'
+        >>> temporary_name_of(Path("run/metrics.json"))
+    """
+    found = _TEMPORARY.fullmatch(path.name)
+    return found[1] if found else None
 
 
 def flush_folder(folder: Path) -> None:
@@ -111,15 +126,20 @@ def canonical_json(content: Any) -> bytes:
     return text.encode("utf-8", errors="replace")
 
 
-def open_append(path: Path) -> IO[str]:
-    """Open a UTF-8 text file for appending.
+def append_text(path: Path, content: str) -> None:
+    """Add text to the end of a UTF-8 file, which is made if it does not exist.
 
     Raises:
-        OSError: it cannot be opened, or ``path`` is a symbolic link.
+        OSError: the file cannot be opened or written, or ``path`` is a symbolic link; it is named.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-    opener: Callable[[str, int], int] = lambda name, _: os.open(name, flags, 0o666)  # noqa: E731
-    return open(path, "a", encoding="utf-8", errors="replace", opener=opener)
+    try:
+        with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
+            file.write(content.encode("utf-8", errors="replace"))
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)  # a failed write does not say of which file
+        raise
 
 
 def sha256_bytes(content: bytes) -> str:

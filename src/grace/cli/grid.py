@@ -72,7 +72,7 @@ def grid(
       grace grid --dataset FD001 --dataset FD002 --method amnl --method grace
       grace grid --method gaba --method fixed:0.0477 --seed 1 --seed 2
     """
-    with plain_errors("The same command continues the grid; finished runs are kept."):
+    with plain_errors("Finished runs and epochs are kept; the same command continues the grid."):
         base = load_config(
             preset, config, set_, select_on=select_on, training=training_options(epochs, device)
         )

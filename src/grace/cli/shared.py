@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,12 +66,19 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda …", show_def
 
 @contextmanager
 def plain_errors(interrupted: str = "") -> Iterator[None]:
-    """Print errors that the user can correct as one line with exit code 2; others as tracebacks."""
+    """Print errors that the user can correct as one line with exit code 2; others as tracebacks.
+
+    SIGINT (Ctrl-C), SIGTERM and SIGHUP end the command with one line, too: ``interrupted``, which
+    states what is kept and how to continue.
+    """
     try:
-        yield
-    except KeyboardInterrupt:
-        Console(stderr=True).print(f"[yellow]Interrupted.[/yellow] {interrupted}")
-        raise typer.Exit(130) from None
+        with _signals_as_interrupts():
+            yield
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, _SignalError) else signal.SIGINT
+        how = "Interrupted" if number == signal.SIGINT else f"Ended by {number.name}"
+        Console(stderr=True).print(f"[yellow]{how}.[/yellow] {escape(interrupted)}", soft_wrap=True)
+        raise typer.Exit(128 + number) from None
     except Exception as error:
         from grace.experiments.user_message import user_message
 
@@ -77,6 +86,40 @@ def plain_errors(interrupted: str = "") -> Iterator[None]:
         if problem is None:
             raise
         stop(problem)
+
+
+class _SignalError(KeyboardInterrupt):
+    """A signal that ends the process; passes through code as Ctrl-C does."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number.name)
+        self.number = number
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it can say what is kept.
+
+    A signal that is already ignored or handled stays so. A second one ends the process at once.
+    """
+    names = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []  # only the main thread may set handlers
+    taken = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+
+    def end(number: int, frame: object) -> NoReturn:
+        for other in taken:
+            signal.signal(other, signal.SIG_DFL)
+        raise _SignalError(signal.Signals(number))
+
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def stop(problem: str) -> NoReturn:

@@ -72,7 +72,7 @@ def train(
       grace train --dataset FD002 --select-on test --preset paper
       grace train --show-config > my.yaml    a file to edit for --config
     """
-    with plain_errors("The same command continues from the last finished epoch."):
+    with plain_errors("Finished epochs are kept; the same command continues from the last one."):
         chosen = load_config(
             preset,
             config,

@@ -19,6 +19,7 @@ from grace.evaluation import (
     paired_tests,
     with_holm,
 )
+from grace.experiments.predictions_file import read_predictions
 from grace.experiments.table import GROUP, means_over_seeds
 
 __all__ = [
@@ -205,7 +206,7 @@ def _by_run(predictions: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 def _last_rows(folder: str) -> pl.DataFrame:
     """Predictions of a run at each unit's last row: unit, rul_true_capped, rul."""
-    frame = pl.read_parquet(Path(folder) / "predictions.parquet", glob=False)
+    frame = read_predictions(Path(folder) / "predictions.parquet")
     known = frame.group_by("unit", maintain_order=True).last()
     finite = known.filter(pl.col("rul_true_capped").is_finite())
     return finite.select("unit", "rul_true_capped", "rul")

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from grace.experiments.predictions_file import read_predictions
 from grace.experiments.table import run_rows
 from grace.files import atomic_writer
 from grace.prediction.artifact import ArtifactError, read_artifact_json
@@ -128,7 +129,8 @@ class ResultsStore:
         rows = run_rows(folder)
         # Threads can change the last digits of a sum, and with them a whole training.
         run = f"{made['fingerprint'][:16]}-t{rows[0]['threads']}"
-        frame = _last_rows(folder / "predictions.parquet")
+        frame = read_predictions(folder / "predictions.parquet")
+        frame = frame.group_by("unit", maintain_order=True).last()
         with self._db:
             for table in _TABLES:
                 self._db.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
@@ -274,16 +276,6 @@ class ResultsStore:
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     kinds = {c: pl.String for c in _TEXT} | {c: pl.Int64 for c in _WHOLE}
     return frame.with_columns(pl.col(c).cast(kinds.get(c, pl.Float64)) for c in frame.columns)
-
-
-def _last_rows(path: Path) -> pl.DataFrame:
-    try:
-        frame = pl.read_parquet(path, glob=False)
-        return frame.group_by("unit", maintain_order=True).last()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(
-            f"{path}: cannot be read ({error}). Remedy: train this run again."
-        ) from error
 
 
 def _epoch_weights(run: str, history: Path) -> Iterator[tuple[str, int, int, str]]:

@@ -15,12 +15,14 @@ from grace.data.fleet import Dataset
 from grace.data.splits import UnitSplit
 from grace.evaluation import Evaluation
 from grace.experiments.metrics_file import read_metrics, write_metrics
+from grace.experiments.predictions_file import write_predictions
 from grace.experiments.run_dir import (
     EVALUATION_FILES,
     RunResult,
     check_replaceable,
     clear_run,
     discard_stage,
+    finish_replacement,
     load_finished_run,
     lock_run_dir,
     replace_run,
@@ -28,7 +30,6 @@ from grace.experiments.run_dir import (
 )
 from grace.experiments.run_evaluation import RunEvaluator, differences
 from grace.experiments.training_data import TrainingData, build_training_data, load_data
-from grace.files import atomic_writer
 from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.predictor import Predictor
 from grace.training.callbacks import Callback
@@ -119,6 +120,7 @@ def run(
         )
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     fingerprint = _fingerprint(config, hashes)
+    finish_replacement(folder)
     done = None if overwrite else load_finished_run(folder, fingerprint)
     if done is not None:
         return done
@@ -198,8 +200,7 @@ def _run(
         frames["test"] = [test.with_columns(rul_validation_selected=of_validation), validation]
     evaluation = evaluations[config.select_on]
     for name, frame in zip(("", "validation_"), frames[config.select_on], strict=True):
-        with atomic_writer(folder / f"{name}predictions.parquet") as file:
-            frame.write_parquet(file)
+        write_predictions(folder / f"{name}predictions.parquet", frame)
     write_metrics(folder, evaluation, honest)
     artifact = Artifact(
         copy_with_weights(prepared.model, chosen.weights),
@@ -256,6 +257,7 @@ def evaluate_run(
             here, or the data is not that of the run.
     """
     folder = Path(folder)
+    finish_replacement(folder)
     predictor = Predictor.load(folder)
     config, provenance = predictor.artifact.config, predictor.artifact.provenance
     data = dataset or _data_of_run(folder, config, provenance, data_root)

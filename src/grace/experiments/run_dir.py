@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from grace._version import __version__
 from grace.evaluation import Evaluation
 from grace.experiments.metrics_file import read_metrics
-from grace.files import flush_folder, write_json
+from grace.files import flush_folder, temporary_name_of, write_json
 from grace.prediction.artifact import ArtifactError, read_artifact_json, verify_artifact_files
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "check_replaceable",
     "clear_run",
     "discard_stage",
+    "finish_replacement",
     "is_run_dir",
     "load_finished_run",
     "lock_run_dir",
@@ -84,6 +85,7 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
     try:
         with FileLock(folder / _LOCK, timeout=0):
             _claim(folder)
+            _remove_temporary(folder)
             _finish_swap(folder)
             yield
     except Timeout:
@@ -95,6 +97,14 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
         if created:
             _remove_if_unused(folder)
         raise
+
+
+def _remove_temporary(folder: Path) -> None:
+    """Remove what a killed process left of files it was writing; nobody else writes here now."""
+    written = {*RUN_FILES, MARKER, _SWAP}
+    for path in folder.iterdir():
+        if temporary_name_of(path) in written and (path.is_symlink() or path.is_file()):
+            path.unlink(missing_ok=True)
 
 
 def is_run_dir(folder: Path) -> bool:
@@ -169,6 +179,17 @@ def replace_run(folder: Path) -> None:
     arriving = [name for name in RUN_FILES if (stage / name).exists()]
     write_json(folder / _SWAP, {"files": arriving})
     _finish_swap(folder)
+
+
+def finish_replacement(folder: Path) -> None:
+    """Finish a replacement of the run in ``folder`` that was interrupted, if there is one.
+
+    Raises:
+        ArtifactError: another process is at work there.
+    """
+    if (folder / _SWAP).exists():
+        with lock_run_dir(folder):
+            pass
 
 
 def _finish_swap(folder: Path) -> None:

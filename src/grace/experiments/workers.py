@@ -1,4 +1,4 @@
-"""Runs in processes of their own: several at once, and none takes another down with it."""
+"""Runs in worker processes: several at once, and the end of one does not end another."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import signal
 import threading
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Literal
 import torch
 import yaml
 
+from grace.child_process import call
+from grace.experiments.errors import WorkerError
 from grace.experiments.run import run
 from grace.experiments.user_message import user_message
 from grace.training.callbacks import Callback, StepEnd, TrainStart
@@ -27,8 +29,11 @@ from grace.training.config import RunConfig
 from grace.training.history import EpochRecord
 from grace.training.malloc import keep_freed_memory
 
-__all__ = ["Event", "Task", "run_tasks"]
+__all__ = ["Event", "Task", "run_tasks", "serve"]
 
+# How often a task is given to a new worker whose process ends before its first message. Memory may
+# be short for a moment; a process that can never start is not tried forever.
+_STARTS = 3
 _PROGRESS_INTERVAL = 0.2  # seconds between messages of a run: a step can take a millisecond
 
 
@@ -46,7 +51,7 @@ class Event:
     """What happened to a run.
 
     ``text`` is the stage, or how it ended: for ``failed`` the error. ``trace`` is the traceback of
-    an error that is a bug and not the user's to mend, else empty. At most ``fraction`` of the
+    an error that is a bug, else empty. At most ``fraction`` of the
     training is done; early stopping ends it before 1.
     """
 
@@ -59,7 +64,7 @@ class Event:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will be heard of this run."""
+        """Whether this is the last event of the run."""
         return self.kind in ("finished", "already finished", "failed")
 
 
@@ -81,56 +86,83 @@ def run_tasks(
 ) -> None:
     """Do all tasks, ``parallel`` at a time, each in a worker process with ``threads`` threads.
 
-    A task that fails, or whose process dies, is reported as ``failed``; the others go on. When
-    this ends, by an interrupt or in any other way, so do the workers.
+    A task that fails, or whose process ends, is reported as ``failed``; the others continue. A task
+    whose process ends before its first message is given to a new one, up to three times. When this
+    function ends, by an interrupt or in any other way, so do the workers.
 
     Raises:
-        RuntimeError: the first worker died before it said anything.
+        WorkerError: the first three workers ended before their first message.
     """
-    waiting = deque(tasks)
-    workers: list[_Worker] = []
+    pool = _Pool(deque(tasks), on_event)
     try:
-        while waiting or any(w.task for w in workers):
-            while waiting and len(workers) < parallel:
-                workers.append(_start(threads, data_root))
-            for worker in workers:
-                if worker.task is None and waiting:
-                    _assign(worker, waiting.popleft(), on_event)
-            for ready in wait([w.connection for w in workers]):
-                worker = next(w for w in workers if w.connection is ready)
-                if not _receive(worker, on_event):
-                    workers.remove(worker)
+        while pool.waiting or any(w.task for w in pool.workers):
+            while pool.waiting and len(pool.workers) < parallel:
+                pool.workers.append(_start(threads, data_root))
+            for worker in pool.workers:
+                if worker.task is None and pool.waiting:
+                    pool.assign(worker)
+            for ready in wait([w.connection for w in pool.workers]):
+                pool.receive(next(w for w in pool.workers if w.connection is ready))
     finally:
-        _stop(workers)
+        _stop(pool.workers)
 
 
-def _assign(worker: _Worker, task: Task, on_event: Callable[[Event], None]) -> None:
-    worker.task = task
-    on_event(Event(task.name, "started"))
-    with suppress(OSError):  # it has died: receiving from it will tell
-        worker.connection.send(task)
+@dataclass
+class _Pool:
+    """The tasks that wait, and the workers.
 
+    ``starts`` counts by task the workers that ended before their first message; ``heard`` is
+    whether any worker ever sent one.
+    """
 
-def _receive(worker: _Worker, on_event: Callable[[Event], None]) -> bool:
-    """Pass on one event; False if the worker is no more."""
-    try:
-        event: Event = worker.connection.recv()
-    except (EOFError, OSError):
+    waiting: deque[Task]
+    on_event: Callable[[Event], None]
+    workers: list[_Worker] = field(default_factory=list)
+    starts: Counter[str] = field(default_factory=Counter)
+    heard: bool = False
+
+    def assign(self, worker: _Worker) -> None:
+        """Give the next task to an idle worker."""
+        worker.task = task = self.waiting.popleft()
+        if not self.starts[task.name]:
+            self.on_event(Event(task.name, "started"))
+        with suppress(OSError):  # it has ended: receiving from it will show how
+            worker.connection.send(task)
+
+    def receive(self, worker: _Worker) -> None:
+        """Pass on one event of a worker, or what its end means for its task."""
+        try:
+            event: Event = worker.connection.recv()
+        except (EOFError, OSError):
+            self._ended(worker)
+            return
+        self.heard = worker.heard = True
+        if event.ended:
+            worker.task = None
+        self.on_event(event)
+
+    def _ended(self, worker: _Worker) -> None:
         worker.process.join()
-        how = _exit_message(worker.process.exitcode)
-        if not worker.heard:
-            raise RuntimeError(
-                f"a worker process {how} before it began. A script that starts a grid must guard "
-                'its own start with `if __name__ == "__main__":`'
-            ) from None
-        if worker.task is not None:
-            on_event(Event(worker.task.name, "failed", f"its process {how}"))
-        return False
-    worker.heard = True
-    if event.ended:
-        worker.task = None
-    on_event(event)
-    return True
+        worker.connection.close()
+        self.workers.remove(worker)
+        how, task = _exit_message(worker.process.exitcode), worker.task
+        if task is None:
+            return
+        if worker.heard:
+            self.on_event(Event(task.name, "failed", f"its process {how}"))
+            return
+        self.starts[task.name] += 1
+        if not self.heard and self.starts.total() >= _STARTS:
+            raise WorkerError(
+                f"{self.starts.total()} worker processes ended before they began, the last one "
+                f"{how}. Remedy: free memory or use fewer parallel runs; a script that starts a "
+                'grid must guard its own start with `if __name__ == "__main__":`'
+            )
+        if self.starts[task.name] < _STARTS:
+            self.waiting.appendleft(task)
+        else:
+            text = f"{_STARTS} processes ended before they began, the last one {how}"
+            self.on_event(Event(task.name, "failed", text))
 
 
 def _exit_message(exitcode: int | None) -> str:
@@ -147,7 +179,8 @@ def _start(threads: int, data_root: Path | None) -> _Worker:
     # A fresh interpreter: a forked one cannot use a GPU, and may hold another thread's locks.
     context = get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, threads, data_root), daemon=True)
+    target = (__name__, "serve", there, threads, data_root)
+    process = context.Process(target=call, args=target, daemon=True)
     with _inherited(threads):
         process.start()
     there.close()  # else the end of the worker would not end the pipe
@@ -156,9 +189,9 @@ def _start(threads: int, data_root: Path | None) -> _Worker:
 
 @contextmanager
 def _inherited(threads: int) -> Iterator[None]:
-    """What a new process takes over at its start: limits on threads, and deafness to Ctrl-C.
+    """What a new process inherits: limits on threads, and SIGINT ignored.
 
-    An interrupt of a terminal goes to every process; what it means is the parent's to decide.
+    A terminal sends SIGINT to every process of its group; the parent decides what it means.
     """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
     before = {name: os.environ.get(name) for name in names}
@@ -188,23 +221,14 @@ def _stop(workers: Sequence[_Worker]) -> None:
         worker.connection.close()
 
 
-def _serve(connection: Connection, threads: int, data_root: Path | None) -> None:
-    """The life of a worker: do the tasks it is given, until it is ended."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def serve(connection: Connection, threads: int, data_root: Path | None) -> None:
+    """The main function of a worker: do the tasks it receives, until it is ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     keep_freed_memory()
     with suppress(EOFError, OSError):  # the parent is gone
         while True:
             connection.send(_do(connection.recv(), data_root, connection))
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed must not go on writing into the run's folder."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 class _SendProgress(Callback):
@@ -244,9 +268,9 @@ def _do(task: Task, data_root: Path | None, connection: Connection) -> Event:
     except (EOFError, BrokenPipeError):
         raise
     except Exception as error:
-        told = user_message(error)
-        trace = "" if told else "".join(traceback.format_exception(error))
-        text = told or str(error) or type(error).__name__
+        message = user_message(error)
+        trace = "" if message else "".join(traceback.format_exception(error))
+        text = message or str(error) or type(error).__name__
         return Event(task.name, "failed", text, trace, seconds=time.monotonic() - began)
     evaluation = result.evaluation
     mark = f" ({evaluation.protocol.mark})" if evaluation.protocol.mark else ""

@@ -91,8 +91,8 @@ class Predictor:
 
         Raises:
             DataError: a column the model needs is missing, the fleet counts time in another unit
-                than the model, or an operating condition is unseen and the artifact was made with
-                ``unseen="error"``.
+                than the model, an operating condition is unseen and the artifact was made with
+                ``unseen="error"``, or a prediction is NaN or infinite.
         """
         config, known = self.artifact.config, self.artifact.preprocessor.schema_.time_unit
         if fleet.schema.time_unit != known:
@@ -112,9 +112,11 @@ class Predictor:
             self.runtime, windows, n_classes=config.labels.n_classes, batch_size=self.batch_size
         )
         ends = windows.ends.numpy()
+        units, times = fleet.frame.get_column(fleet.schema.unit)[ends], table.times[ends]
+        _refuse_non_finite(fleet, units, times, rul, probabilities)
         columns = {
-            "unit": fleet.frame.get_column(fleet.schema.unit)[ends],
-            "time": table.times[ends],
+            "unit": units,
+            "time": times,
             "rul": config.labels.from_learned(rul.astype(np.float64)),
             "health": probabilities.argmax(axis=1),
         }
@@ -149,6 +151,31 @@ class Predictor:
         """
         for fleet in fleets:
             yield self.predict(fleet, every_row=every_row)
+
+
+def _refuse_non_finite(
+    fleet: Fleet,
+    units: pl.Series,
+    times: npt.NDArray[np.float64],
+    rul: npt.NDArray[np.float32],
+    probabilities: npt.NDArray[np.float32],
+) -> None:
+    """A prediction that is no number must never be read as a health class.
+
+    Raises:
+        DataError: a prediction is NaN or infinite; unit and time are named.
+    """
+    wrong = np.flatnonzero(~(np.isfinite(rul) & np.isfinite(probabilities).all(axis=1)))
+    if wrong.size:
+        first = int(wrong[0])
+        others = f" (and {wrong.size - 1} more)" if wrong.size > 1 else ""
+        raise DataError(
+            f"the prediction of unit {units[first]} at {fleet.schema.time} {times[first]:g} is NaN "
+            f"or infinite{others}.",
+            source=fleet.name,
+            remedy="check the inputs of this unit with Predictor.input_flags; if they are usual, "
+            "train the model again.",
+        )
 
 
 def score(

@@ -14,8 +14,9 @@ import polars as pl
 
 from grace.evaluation import Evaluation, prognostics_by_unit
 from grace.experiments.metrics_file import read_metrics
+from grace.experiments.predictions_file import read_predictions
 from grace.experiments.run_dir import EVALUATION_FILES
-from grace.prediction.artifact import ArtifactError, read_artifact_json, verify_artifact_files
+from grace.prediction.artifact import read_artifact_json, verify_artifact_files
 from grace.training.jsonl_logger import read_jsonl
 
 __all__ = ["RunData", "Trajectory", "read_run_data"]
@@ -129,30 +130,11 @@ def read_run_data(folder: Path) -> RunData:
         artifact=artifact,
         evaluation=evaluation,
         honest=honest,
-        predictions=_read_predictions(folder / "predictions.parquet"),
-        validation=_read_predictions(folder / "validation_predictions.parquet"),
+        predictions=read_predictions(folder / "predictions.parquet"),
+        validation=read_predictions(folder / "validation_predictions.parquet"),
         history=read_jsonl(folder / "history.jsonl"),
         telemetry=read_jsonl(folder / "telemetry.jsonl"),
     )
-
-
-def _read_predictions(path: Path) -> pl.DataFrame:
-    try:
-        frame = pl.read_parquet(path, glob=False)
-    except FileNotFoundError:
-        raise _unusable(path, "no such file") from None
-    except pl.exceptions.PolarsError as error:
-        raise _unusable(path, f"cannot be read ({error})") from error
-    missing = [name for name in _NEEDED if name not in frame.columns]
-    if missing:
-        raise _unusable(path, f"lacks the column {', '.join(missing)}")
-    if frame.is_empty():
-        raise _unusable(path, "holds no prediction")
-    return frame
-
-
-def _unusable(path: Path, why: str) -> ArtifactError:
-    return ArtifactError(f"{path}: {why}. Remedy: run `grace train` for this folder again.")
 
 
 def _floats(frame: pl.DataFrame, name: str) -> Array:

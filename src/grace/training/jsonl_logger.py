@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from grace.files import open_append, write_text
+from grace.files import append_text, write_text
 from grace.training.callbacks import Callback, StepEnd, TrainStart
 from grace.training.history import EpochRecord
 
@@ -111,8 +111,7 @@ class JSONLLogger(Callback):
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
         if self.folder is not None:
-            with open_append(self.folder / name) as file:
-                file.write(_line(record))
+            append_text(self.folder / name, _line(record))
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from grace.training.jsonl_logger import JSONLLogger
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 from grace.training.schedule import LearningRate
 from grace.training.step import NonFiniteLossError, TrainState, training_step
+from grace.training.training_state import restore_training, stored_precision, training_state
 
 __all__ = [
     "Best",
@@ -102,7 +103,10 @@ class Trainer:
         begun = None
         if path is not None and path.exists():
             begun = load_checkpoint(path, fingerprint=self.fingerprint)
-        precision = begun["precision"] if begun else resolve_precision(cfg.precision, device)
+        if path is not None and begun is not None:
+            precision = stored_precision(begun, path)
+        else:
+            precision = resolve_precision(cfg.precision, device)
         result = FitResult(
             {name: Best() for name in monitors}, [], False, device_name(device), precision
         )
@@ -131,9 +135,9 @@ class Trainer:
             "rate": rate,
         }
         callbacks = CallbackList([JSONLLogger(), *self.callbacks])
-        if begun is not None:
-            self._restore(begun, parts, result)
-            callbacks.load_state_dict(begun.get("callbacks", {}))
+        if path is not None and begun is not None:
+            restore_training(begun, parts, result, path)
+            callbacks.load_state_dict(begun["callbacks"])
         try:
             callbacks.on_train_start(
                 TrainStart(
@@ -161,7 +165,8 @@ class Trainer:
                 # between repeats the epoch, and on_train_start removes what was logged of it.
                 callbacks.on_epoch_end(record)
                 if path is not None and (last or (epoch + 1) % cfg.checkpoint_every == 0):
-                    save_checkpoint(path, self._state(parts, result, callbacks))
+                    state = callbacks.state_dict()
+                    save_checkpoint(path, training_state(self.fingerprint, parts, result, state))
             callbacks.on_train_end(result)
         except BaseException as error:
             callbacks.on_exception(error)
@@ -227,27 +232,6 @@ class Trainer:
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches.pop()  # batch norm needs more than one sample
         return batches[: self.config.steps_per_epoch]
-
-    def _state(
-        self, parts: Mapping[str, Any], result: FitResult, callbacks: CallbackList
-    ) -> dict[str, Any]:
-        return {
-            "fingerprint": self.fingerprint,
-            "parts": {name: part.state_dict() for name, part in parts.items()},
-            "best": {name: asdict(best) for name, best in result.best.items()},
-            "history": [asdict(record) for record in result.history],
-            "stopped_early": result.stopped_early,
-            "precision": result.precision,
-            "callbacks": callbacks.state_dict(),
-        }
-
-    @staticmethod
-    def _restore(state: dict[str, Any], parts: Mapping[str, Any], result: FitResult) -> None:
-        for name, part in parts.items():
-            part.load_state_dict(state["parts"][name])
-        result.best = {name: Best(**best) for name, best in state["best"].items()}
-        result.history = [EpochRecord(**record) for record in state["history"]]
-        result.stopped_early = state["stopped_early"]
 
 
 def make_optimizer(
