@@ -67,7 +67,7 @@ def read_bearings(
     """
     if time_unit not in ("seconds", "snapshots"):
         raise ValueError(f"time_unit {time_unit!r} must be 'seconds' or 'snapshots'")
-    cells = read_cells(root, BEARINGS_FOLDER, BEARINGS_FILE, _NEEDED)
+    cells, file = read_cells(root, BEARINGS_FOLDER, BEARINGS_FILE, _NEEDED)
     cells = cells.with_columns(load_group=pl.format("{} rpm, {} N", "rpm", "load_n"))
     time, left = ("t_s", "rul_s") if time_unit == "seconds" else ("snapshot", "rul_snapshots")
 
@@ -92,4 +92,5 @@ def read_bearings(
         n_conditions=1,
         description=DESCRIPTION,
         citation=CITATION,
+        files=(file,),
     )

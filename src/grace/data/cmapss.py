@@ -21,6 +21,8 @@ import polars as pl
 from grace.data.cmapss_files import CMAPSS_SHA256, FETCH, require_cmapss
 from grace.data.errors import DataError
 from grace.data.fleet import Dataset, Fleet, FleetSchema
+from grace.data.issues import DataFile
+from grace.data.validation import EXTREME_TIME
 
 __all__ = ["CMAPSS_SUBSETS", "CmapssSubset", "cmapss_schema", "read_cmapss"]
 
@@ -123,7 +125,14 @@ def read_cmapss(root: Path | str, subset: str) -> Dataset:
     data = {name: files.read(name) for name in names}
     digests = {name: hashlib.sha256(data[name]).hexdigest() for name in names}
     train, test = (_read_rows(data[n], files.label(n), schema) for n in names[:2])
-    left = _read_rul(data[names[2]], files.label(names[2]), int(test[-1, 0]))
+    left = _read_rul(data[names[2]], files.label(names[2]))
+    units, last = int(test[-1, 0]), len(data[names[1]].splitlines())
+    if len(left) != units and len(left) == size.test_units:  # then the RUL file is not to blame
+        problem = f"the file ends with unit {units}, but {names[2]} has the RUL of {len(left)}."
+        raise _bad(problem, files.label(names[1]), last, "restore the lost lines")
+    if len(left) != units:
+        problem, lines = f"{len(left)} values for {units} test units.", data[names[2]].splitlines()
+        raise _bad(problem, files.label(names[2]), len(lines), "give one line per test unit")
     edited = [n for n in names if digests[n] != CMAPSS_SHA256[n]]
     if edited:
         warnings.warn(
@@ -146,6 +155,7 @@ def read_cmapss(root: Path | str, subset: str) -> Dataset:
         description=f"C-MAPSS {subset}: simulated turbofan engines, {conditions}, "
         f"{' and '.join(size.fault_modes)}.",
         citation=CITATION,
+        files=tuple(DataFile(n, digests[n], digests[n] == CMAPSS_SHA256[n]) for n in names),
     )
 
 
@@ -242,17 +252,16 @@ def _out_of_order(unit: int, cycle: int, new_unit: int, new_cycle: int) -> str:
     return f"cycle {new_cycle} of unit {unit} follows cycle {cycle}."
 
 
-def _read_rul(data: bytes, source: str, n_units: int) -> dict[int, float]:
+def _read_rul(data: bytes, source: str) -> dict[int, float]:
     """Life left of test units 1..n, one per line."""
     left: dict[int, float] = {}
-    line = None
     for line, cells in _lines(data):
         value = _number(cells[0], "RUL", source, line)
         if len(cells) > 1 or value < 0:
             what = f"RUL {value:g} is negative" if value < 0 else f"{len(cells)} columns, not 1"
             raise _bad(f"{what}.", source, line, "write one number >= 0 per line")
+        if value >= EXTREME_TIME:
+            problem = f"RUL of test unit {len(left) + 1} is out of any range: {value:g}."
+            raise _bad(problem, source, line, "correct the cell")
         left[len(left) + 1] = value
-    if len(left) != n_units:
-        problem = f"{len(left)} values for {n_units} test units."
-        raise _bad(problem, source, line, "give one line per test unit")
     return left

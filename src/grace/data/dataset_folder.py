@@ -9,6 +9,7 @@ import polars as pl
 
 from grace.data.cmapss_files import default_cache
 from grace.data.errors import DataError
+from grace.data.issues import DataFile
 from grace.data.table.issue_log import IssueLog
 from grace.data.table.sources import load_raw_table
 
@@ -30,8 +31,10 @@ def find_folder(root: Path | None, folder: str, file: str) -> Path | None:
     return None
 
 
-def read_cells(root: Path | None, folder: str, file: str, columns: tuple[str, ...]) -> pl.DataFrame:
-    """One table of a dataset, every cell as text.
+def read_cells(
+    root: Path | None, folder: str, file: str, columns: tuple[str, ...]
+) -> tuple[pl.DataFrame, DataFile]:
+    """One table of a dataset, every cell as text, and the file it came from.
 
     Raises:
         DataError: the file is not found, cannot be read, or lacks one of ``columns``.
@@ -52,4 +55,4 @@ def read_cells(root: Path | None, folder: str, file: str, columns: tuple[str, ..
             source=path,
             remedy="use the published file.",
         )
-    return table.frame.select(table.columns)
+    return table.frame.select(table.columns), DataFile(file, str(table.source.sha256))

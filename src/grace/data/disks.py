@@ -49,7 +49,7 @@ def read_disks(root: Path | None) -> Dataset:
     Raises:
         DataError: the file is not found or lacks a column.
     """
-    cells = read_cells(root, DISKS_FOLDER, DISKS_FILE, _NEEDED)
+    cells, file = read_cells(root, DISKS_FOLDER, DISKS_FILE, _NEEDED)
     entry = (
         cells.sort("date", maintain_order=True)
         .group_by("serial_number", maintain_order=True)
@@ -87,4 +87,5 @@ def read_disks(root: Path | None) -> Dataset:
         n_conditions=1,
         description=DESCRIPTION,
         citation=CITATION,
+        files=(file,),
     )

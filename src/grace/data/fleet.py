@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from grace.data.errors import DataError
-from grace.data.issues import DataIssue, Source
+from grace.data.issues import DataFile, DataIssue, Source
 from grace.data.schema import RESERVED_UNIT_COLUMNS, FleetSchema
 from grace.data.validation import check_frame, check_static, check_units
 
@@ -265,7 +265,8 @@ class Dataset:
     ``train`` holds run-to-failure units, ``test`` truncated ones with known ``rul_at_end``.
     ``default_sensors`` and ``n_conditions`` are the field's usual choice of inputs and number of
     operating conditions; ``citation`` is what its publisher asks for; ``synthetic`` tells reports
-    that no machine was measured.
+    that no machine was measured. ``files`` are the files it was read from, with their hashes;
+    :attr:`edited` are those that differ from the published ones.
     """
 
     name: str
@@ -276,3 +277,9 @@ class Dataset:
     description: str
     citation: str = ""
     synthetic: bool = False
+    files: tuple[DataFile, ...] = ()
+
+    @property
+    def edited(self) -> tuple[DataFile, ...]:
+        """Files that are not the published ones: results are not comparable with published ones."""
+        return tuple(file for file in self.files if file.published is False)

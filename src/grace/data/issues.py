@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["DataIssue", "Source"]
+__all__ = ["DataFile", "DataIssue", "Source"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,22 @@ class Source:
     kind: Literal["dataset", "table", "frame"]
     name: str
     sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file that a dataset was read from.
+
+    Args:
+        name: of the file, without the folder.
+        sha256: of its bytes.
+        published: whether these are the bytes that the publisher of the dataset gives out; None
+            where no hash of those is known.
+    """
+
+    name: str
+    sha256: str
+    published: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -291,6 +291,17 @@ class Preprocessor:
         """The columns that a fleet lacks, if that is allowed."""
         absent = tuple(c for c in (*self.settings_, *self.sensors_) if c not in fleet.frame)
         fitted = hasattr(self, "mean_")
+        schema = fleet.schema
+        no_sensor = [c for c in self.sensors_ if c in fleet.frame and c not in schema.sensors]
+        if no_sensor:
+            role = {schema.unit: "unit", schema.time: "time"}.get(no_sensor[0], "setting")
+            more = " (features.use_settings feeds the settings)" if role == "setting" else ""
+            raise DataError(
+                f"column {no_sensor[0]!r} is the {role} column, not a sensor, so it cannot be an "
+                f"input{more}.",
+                source=fleet.name,
+                remedy=f"choose features.sensors from {', '.join(schema.sensors)}.",
+            )
         if absent and not (fitted and self.config.missing_channel == "fill"):
             raise DataError(
                 f"column {', '.join(map(repr, absent))} is missing; the model was made with "

@@ -14,6 +14,8 @@ __all__ = ["DataIssue", "check_quality"]
 
 # More groups of settings than this, or fewer rows in a group, are a continuum, not conditions.
 _MAX_CONDITIONS, _MIN_ROWS = 20, 10
+# A value this many times the range from 1% to 99% of the rows away from it is out of range.
+_FAR = 1000.0
 
 
 def check_quality(fleet: Fleet, *, window: int = 30) -> list[DataIssue]:
@@ -30,7 +32,9 @@ def check_quality(fleet: Fleet, *, window: int = 30) -> list[DataIssue]:
         >>> issue.kind, issue.units, issue.message
         ('gap', (1,), 'gaps: 1 in 1 of 1 units; first: unit 1, from cycle 3 to 7 (usual step 1).')
     """
-    parts = (_timing(fleet), _constants(fleet), _rows(fleet, window)) if fleet.n_units else ()
+    if not fleet.n_units:
+        return []
+    parts = (_timing(fleet), _ranges(fleet), _lives(fleet), _constants(fleet), _rows(fleet, window))
     return sorted((f for part in parts for f in part), key=lambda f: f.severity != "warning")
 
 
@@ -61,6 +65,59 @@ def _timing(fleet: Fleet) -> list[DataIssue]:
         severity: Literal["note", "warning"] = "note" if alike else "warning"
         found.append(DataIssue("late_start", severity, message, remedy, units))
     return found
+
+
+def _ranges(fleet: Fleet) -> list[DataIssue]:
+    """Channels with single values far outside the range of all others."""
+    channels, ids, time = fleet.schema.channels, fleet.unit_ids, fleet.schema.time
+    owner = np.repeat(np.arange(fleet.n_units), fleet.lengths())
+    worst: tuple[float, str] = (0.0, "")
+    columns: list[str] = []
+    units: set[int] = set()
+    count = 0
+    for name in channels:
+        values = fleet.values([name])[:, 0]
+        known = np.flatnonzero(~np.isnan(values))
+        if not known.size:
+            continue
+        low, high = np.quantile(values[known], [0.01, 0.99])
+        # A channel that hardly changes has no range; its size stands in.
+        span = float(high - low) or max(abs(float(low)), abs(float(high)))
+        beyond = np.maximum(low - values, values - high)
+        far = known[(beyond[known] > _FAR * span) & (span > 0)]
+        if not far.size:
+            continue
+        columns.append(name)
+        count += far.size
+        units |= set(owner[far].tolist())
+        at = int(far[np.argmax(beyond[far])])
+        if (distance := float(beyond[at] / span)) > worst[0]:
+            text = f"column {name!r} is {values[at]:g} for unit {ids[owner[at]]} at {time} "
+            text += f"{fleet.times()[at]:g}, while 98% of its values are from {low:g} to {high:g}"
+            worst = (distance, text)
+    if not columns:
+        return []
+    message = f"values far out of range: {count} in {', '.join(columns)}; farthest: {worst[1]}."
+    remedy = "correct them or leave them empty, or set features.robust_limits to clip them: they "
+    remedy += "set the scale of the input."
+    hit = tuple(ids[i] for i in sorted(units))
+    return [DataIssue("out_of_range", "warning", message, remedy, hit, tuple(columns), count)]
+
+
+def _lives(fleet: Fleet) -> list[DataIssue]:
+    """Units whose life left exceeds every observed life many times."""
+    left = fleet.units.get_column("rul_at_end").fill_null(0.0).to_numpy()
+    longest = float(fleet.life().max())
+    far = np.flatnonzero(left > _FAR * longest) if longest > 0 else np.empty(0, dtype=np.int64)
+    if not far.size:
+        return []
+    units = tuple(fleet.unit_ids[int(i)] for i in far)
+    at = int(far[np.argmax(left[far])])
+    message = f"rul_at_end of {far.size} units is more than {_FAR:g} times the longest history; "
+    message += f"farthest: {left[at]:g} {fleet.schema.time_unit} of unit {fleet.unit_ids[at]}."
+    remedy = "check the unit of time and the cell; leave it empty where it is not known."
+    columns = ("rul_at_end",)
+    return [DataIssue("out_of_range", "warning", message, remedy, units, columns, int(far.size))]
 
 
 def _constants(fleet: Fleet) -> list[DataIssue]:

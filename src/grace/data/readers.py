@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -209,7 +210,8 @@ Remedy: choose from FD001, FD002, FD003, FD004, bearings, disks, sim.
     """
     known = canonical_name(name)
     dataset = READERS[known].read(None if root is None else Path(root), **options)
-    source = Source("dataset", known)
+    digest = hashlib.sha256("".join(file.sha256 for file in dataset.files).encode()).hexdigest()
+    source = Source("dataset", known, digest if dataset.files else None)
     return replace(
         dataset,
         train=replace(dataset.train, source=source),

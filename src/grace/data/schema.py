@@ -43,6 +43,12 @@ class FleetSchema(BaseModel):
             raise ValueError(f"column names must differ; named twice: {', '.join(twice)}")
         if not self.sensors:
             raise ValueError("a fleet needs at least one sensor column")
+        fate = sorted((RESERVED_UNIT_COLUMNS - {self.unit}) & set(self.channels))
+        if fate:
+            raise ValueError(
+                f"{fate[0]!r} names the unit or its fate and cannot be a setting or sensor; leave "
+                "it out, or rename the column if it is measured"
+            )
         taken = sorted(RESERVED_UNIT_COLUMNS & set(self.static))
         if taken:
             raise ValueError(f"a static attribute cannot be named {taken[0]!r}; rename the column")

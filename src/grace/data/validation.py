@@ -11,7 +11,12 @@ import polars as pl
 from grace.data.errors import DataError
 from grace.data.schema import FleetSchema
 
-__all__ = ["check_frame", "check_static", "check_units"]
+__all__ = ["EXTREME", "EXTREME_TIME", "check_frame", "check_static", "check_units"]
+
+EXTREME = 1e15
+"""No channel reads more than this in any unit; such a value is a defect of the recording."""
+EXTREME_TIME = 1e20
+"""No time or life does either: nanoseconds since 1970 are below 1e19."""
 
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 
@@ -30,9 +35,10 @@ def check_frame(frame: pl.DataFrame, schema: FleetSchema, *, source: object) -> 
         first appearance) and time; time Int64 or Float64, channels Float64, missing values NaN.
 
     Raises:
-        DataError: no rows; a column is missing; a cell is not a number or infinite; a time is
-            missing, a date, or given twice for one unit; a unit is neither text nor a whole number
-            below 2⁶³; ``frame`` is not a polars DataFrame. Rows are counted from 0.
+        DataError: no rows; a column is missing; a cell is not a number, infinite, or of
+            ``EXTREME`` or more in size (times: ``EXTREME_TIME``); a time is missing, a date, or
+            given twice for one unit; a unit is neither text nor a whole number below 2⁶³;
+            ``frame`` is not a polars DataFrame. Rows are counted from 0.
 
     Example:
         >>> import polars as pl
@@ -60,7 +66,7 @@ def check_frame(frame: pl.DataFrame, schema: FleetSchema, *, source: object) -> 
         raise DataError("there are no rows.", source=source, remedy=remedy)
     raw = frame.select(names)
     unit = _unit_column(raw, schema, source)
-    time = _number_column(raw, schema.time, schema, source)
+    time = _number_column(raw, schema.time, schema, source, limit=EXTREME_TIME)
     channels = [_channel(raw, c, schema, source) for c in schema.channels]
     # Sorted outside the frame: no helper column can then clash with a channel's name.
     keys = pl.DataFrame({"unit": unit, "time": time}).with_row_index()
@@ -139,6 +145,7 @@ def _number_column(
     source: object,
     *,
     nan_allowed: bool = False,
+    limit: float = EXTREME,
 ) -> pl.Series:
     """The named column without null or infinity, as Int64 (integers) or Float64."""
     number: pl.Series
@@ -172,6 +179,13 @@ def _number_column(
         place, row = _place(raw, bad, name, schema)
         remedy = "replace it (for example by the unit's last value) or drop the row."
         raise DataError(f"{place} is not finite: {number[row]}.", source=source, remedy=remedy)
+    bad = (number.cast(pl.Float64).abs() >= limit).fill_null(value=False)
+    bad &= ~number.cast(pl.Float64).is_nan()  # polars orders NaN above every number
+    if bad.any():
+        place, row = _place(raw, bad, name, schema)
+        problem = f"{place} is out of any range: {number[row]:g} ({limit:g} or more in size)."
+        remedy = "correct the cell, or leave it empty where the value is not known."
+        raise DataError(problem, source=source, remedy=remedy)
     return number
 
 
@@ -224,6 +238,10 @@ def check_units(
             problem = f"rul_at_end of unit {unit} is {value}."
             remedy = "life left is zero or more; use None (an empty cell) where it is not known."
             raise DataError(problem, source=source, remedy=remedy)
+        if value is not None and value >= EXTREME_TIME:
+            problem = f"rul_at_end of unit {unit} is out of any range: {value:g}."
+            remedy = "correct it, or use None (an empty cell) where it is not known."
+            raise DataError(problem, source=source, remedy=remedy)
 
 
 def check_static(
@@ -257,6 +275,12 @@ def check_static(
             if number.is_infinite().any():
                 row = int(number.is_infinite().arg_true()[0])
                 problem = f"static attribute {name!r} of unit {units['unit'][row]} is infinite."
+                raise DataError(problem, source=source, remedy="correct it or leave it empty.")
+            extreme = (number.abs() >= EXTREME).fill_null(value=False)
+            if extreme.any():
+                row = int(extreme.arg_true()[0])
+                problem = f"static attribute {name!r} of unit {units['unit'][row]} is out of any "
+                problem += f"range: {number[row]:g} ({EXTREME:g} or more in size)."
                 raise DataError(problem, source=source, remedy="correct it or leave it empty.")
             units = units.with_columns(number)
         else:

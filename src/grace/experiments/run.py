@@ -215,6 +215,7 @@ def _run(
                 "description": data.description,
                 "citation": data.citation,
                 "synthetic": data.synthetic,
+                "files": [asdict(file) for file in data.files],
             },
             "units": {
                 "train": list(prepared.split.train),

@@ -17,6 +17,7 @@ from grace.data.splits import UnitSplit
 from grace.evaluation import (
     BASELINES,
     Evaluation,
+    Flag,
     HeldOutRows,
     Protocol,
     TrivialBaseline,
@@ -154,7 +155,8 @@ class RunEvaluator:
             baselines=_baseline_columns(test),
             held_out=rows,
         )
-        return evaluation, test, held
+        flags = (*evaluation.flags, *_edited_files(self.data))
+        return evaluation.model_copy(update={"flags": flags}), test, held
 
     def _protocol(self, select_on: Literal["validation", "test"]) -> Protocol:
         config = self.config
@@ -170,6 +172,16 @@ class RunEvaluator:
             validation_fraction=config.validation_fraction,
             seeds=(config.seed,),
         )
+
+
+def _edited_files(data: Dataset) -> list[Flag]:
+    """The remark that files of a public dataset differ from the published ones, if they do."""
+    if not data.edited:
+        return []
+    listed = ", ".join(f"{file.name} (SHA-256 {file.sha256})" for file in data.edited)
+    text = f"{data.name} was read from files that differ from the published ones: {listed}. "
+    text += "The results are not comparable with published ones."
+    return [Flag(code="edited_data", severity="warning", message=text)]
 
 
 def _baseline_columns(frame: pl.DataFrame) -> dict[str, Values]:

@@ -178,6 +178,10 @@ def provenance_rows(run_data: RunData) -> list[tuple[str, str]]:
         ("Dataset", facts.get("dataset", {}).get("description")),
         ("Citation", facts.get("dataset", {}).get("citation")),
         *((f"Data SHA-256, {name}", value) for name, value in hashes.items()),
+        *(
+            (f"File SHA-256, {file['name']}", _file(file))
+            for file in facts.get("dataset", {}).get("files", [])
+        ),
         ("Training units", _units(split.get("train"))),
         ("Validation units", _units(split.get("validation"))),
         ("Test units", split.get("n_test")),
@@ -195,6 +199,12 @@ def provenance_rows(run_data: RunData) -> list[tuple[str, str]]:
         ("Run fingerprint", facts.get("fingerprint")),
     ]
     return [(term, str(value)) for term, value in rows if value not in (None, "", "–")]
+
+
+def _file(file: dict[str, Any]) -> str:
+    """Hash of a data file, and whether it is the published one."""
+    known = {True: ", as published", False: ", differs from the published file"}
+    return f"{file['sha256']}{known.get(file['published'], '')}"
 
 
 def _number(value: float | None) -> float | None:

@@ -7,15 +7,15 @@ from collections.abc import Set
 import numpy as np
 import polars as pl
 
+from grace.data.schema import RESERVED_UNIT_COLUMNS
 from grace.data.table.cells import to_numbers
 from grace.data.table.issue_log import IssueLog
 from grace.data.table.sources import RawTable
 from grace.data.table.table_schema import TableSchema
+from grace.data.validation import EXTREME
 
 __all__ = ["EXTREME", "SENTINELS", "read_channels"]
 
-EXTREME = 1e15
-"""No sensor reads more than this in any unit; such a value is a defect of the recording."""
 SENTINELS = (-999.0, -9999.0, 9999.0, 99999.0, 65535.0, 2147483647.0, 4294967295.0)
 """Numbers that recorders write in place of a missing value; reported, not removed."""
 
@@ -40,6 +40,9 @@ def read_channels(
     named = wanted.sensors is not None
     sensors, columns = [], {}
     for column in (*settings, *(wanted.sensors or free)):
+        if column in RESERVED_UNIT_COLUMNS:
+            _leave_out(column, named or column in settings, log)
+            continue
         numbers = to_numbers(
             frame[column], decimal=wanted.decimal, decimal_comma_likely=raw.comma_likely
         )
@@ -57,7 +60,7 @@ def read_channels(
                     "list it under static if it describes the unit.", columns=[column],
                 )  # fmt: skip
             continue
-        columns[column] = _clean(column, numbers.values, wanted, log)
+        columns[column] = _clean(column, numbers.values, frame, wanted, log)
         _report(column, frame[column], numbers.bad, bad, numbers.infinite, log)
         if numbers.ambiguous:
             log.note(
@@ -71,7 +74,19 @@ def read_channels(
     return pl.DataFrame(columns), settings, tuple(sensors)
 
 
-def _clean(column: str, values: pl.Series, wanted: TableSchema, log: IssueLog) -> pl.Series:
+def _leave_out(column: str, named: bool, log: IssueLog) -> None:
+    """A column whose name says that it is the unit or its fate is no input."""
+    problem = f"column {column!r} has the name of the unit or its fate"
+    remedy = "rename the column if it is measured."
+    if named:
+        log.fatal(f"{problem} and cannot be a setting or sensor.", remedy)
+    else:
+        log.note("fate_column", f"{problem} and was left out.", remedy, columns=[column])
+
+
+def _clean(
+    column: str, values: pl.Series, frame: pl.DataFrame, wanted: TableSchema, log: IssueLog
+) -> pl.Series:
     if wanted.missing_values:
         marked = values.is_in(list(wanted.missing_values)).fill_null(value=False)
         if marked.any():
@@ -84,9 +99,12 @@ def _clean(column: str, values: pl.Series, wanted: TableSchema, log: IssueLog) -
     array = values.cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
     extreme = np.abs(array) >= EXTREME
     if extreme.any():
+        row = int(np.flatnonzero(extreme)[0])
         log.note(
-            "extreme", f"column {column!r}: {int(extreme.sum())} values of {EXTREME:g} or more, "
-            f"for example {array[extreme][0]:g}, were taken as missing.", "check the recorder.",
+            "extreme", f"column {column!r}: {int(extreme.sum())} values of {EXTREME:g} or more "
+            f"were taken as missing; first: {array[row]:g} of unit {frame[wanted.unit][row]} at "
+            f"{wanted.time} {frame[wanted.time][row]}.", "check the recorder.",
+            units=frame[wanted.unit].filter(pl.Series(extreme)).unique(maintain_order=True),
             columns=[column], count=int(extreme.sum()),
         )  # fmt: skip
         array[extreme] = np.nan

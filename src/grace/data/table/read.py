@@ -14,7 +14,7 @@ import polars as pl
 
 from grace.data.fleet import Fleet
 from grace.data.quality import check_quality
-from grace.data.schema import FleetSchema
+from grace.data.schema import RESERVED_UNIT_COLUMNS, FleetSchema
 from grace.data.table.cells import clean_text, to_numbers
 from grace.data.table.channels import read_channels
 from grace.data.table.fate import FateSpec, find_fates, flag_values, kind_in_table, parse_fate
@@ -67,6 +67,7 @@ def read_table(source: Any, *, schema: Any = None, name: str | None = None, **ke
     raw = _with_unit(raw, wanted)
     spec, units_raw = _fate_spec(wanted, raw, log)
     _check_columns(wanted, raw, units_raw, log)
+    _refuse_fate_as_input(wanted, spec, log)
 
     frame = raw.frame
     time = _times(frame[wanted.time], frame[wanted.unit], wanted, raw, log)
@@ -184,6 +185,9 @@ def _check_columns(
     """Refuse names that are in no table; all of them at once."""
     here = set(raw.columns) | (set(units.columns) if units is not None else set())
     named = (wanted.unit, wanted.time, *wanted.static, *wanted.settings, *(wanted.sensors or ()))
+    for column in sorted(RESERVED_UNIT_COLUMNS & set(wanted.static)):
+        problem = f"column {column!r} has the name of the unit or its fate and cannot be static."
+        log.fatal(problem, "rename the column.")
     for column in (*named, *wanted.ignore):
         places = here if column in wanted.static else set(raw.columns)
         if column in wanted.ignore:
@@ -193,6 +197,20 @@ def _check_columns(
             hint = f"did you mean {near[0]!r}?" if near else f"found {listed(raw.columns)}."
             log.fatal(f"there is no column {column!r}.", hint)
     log.raise_if_fatal()
+
+
+def _refuse_fate_as_input(wanted: TableSchema, spec: FateSpec, log: IssueLog) -> None:
+    """The column that says when a unit failed is the label, never an input."""
+    if not spec.column or spec.kind == "threshold":  # a threshold is on a measured channel
+        return
+    roles = {"settings": wanted.settings, "sensors": wanted.sensors or (), "static": wanted.static}
+    for role, names in roles.items():
+        if spec.column in names:
+            raise log.error(
+                f"column {spec.column!r} is the fate of the units and is listed under {role}: it "
+                "would give the label away.",
+                f"take it out of {role}.",
+            )
 
 
 def _times(
