@@ -13,6 +13,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from grace.data.bounded import (
+    MAX_ARCHIVE,
+    MAX_ENTRIES,
+    compression_of,
+    read_limited,
+    read_member,
+)
 from grace.data.errors import DataError
 
 __all__ = [
@@ -67,20 +74,31 @@ class CmapssFiles:
         """The bytes of a member.
 
         Raises:
-            DataError: it is missing, or the archive is damaged.
+            DataError: it is missing, compressed, larger than ``MAX_ARCHIVE``, or the archive is
+                damaged.
         """
         if name not in self.members:
             raise DataError(f"{name} is missing.", source=self.where, remedy=f"add it, {FETCH}")
         try:
-            return self.members[name]()
+            content = self.members[name]()
         except _DAMAGE as error:
             problem, where = f"cannot be read ({error}).", self.label(name)
             raise DataError(problem, source=where, remedy=f"replace it, {FETCH}") from error
+        if packed := compression_of(content):
+            problem = f"is {packed}-compressed data under the name of a text file."
+            raise DataError(problem, source=self.label(name), remedy=f"unpack it, {FETCH}")
+        return content
 
 
 def _in_folder(folder: Path) -> CmapssFiles:
     paths = {name: folder / name for name in CMAPSS_SHA256}
-    return CmapssFiles(str(folder), {n: p.read_bytes for n, p in paths.items() if p.is_file()})
+    readers = {n: partial(_read_text_file, p) for n, p in paths.items() if p.is_file()}
+    return CmapssFiles(str(folder), dict(readers))
+
+
+def _read_text_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return read_limited(file, MAX_ARCHIVE, path, "the file")
 
 
 def _in_zip(file: Path | io.BytesIO, where: str, nested: bool = False) -> Iterator[CmapssFiles]:
@@ -88,11 +106,13 @@ def _in_zip(file: Path | io.BytesIO, where: str, nested: bool = False) -> Iterat
 
     def member(name: str) -> bytes:
         with zipfile.ZipFile(file) as archive:
-            return archive.read(name)
+            return read_member(archive, name, where)
 
     try:
         with zipfile.ZipFile(file) as archive:
             names = [n for n in archive.namelist() if not n.startswith("__MACOSX")]
+        if len(names) > MAX_ENTRIES:
+            raise zipfile.BadZipFile(f"{len(names)} entries; at most {MAX_ENTRIES} are read")
         nests = [n for n in names if PurePosixPath(n).match("CMAPSSData*.zip") and not nested]
         inner = [(n, member(n)) for n in nests]
     except _DAMAGE as error:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
+from grace.data.bounded import MAX_ARCHIVE
 from grace.data.cmapss_files import locate_cmapss, require_cmapss, verify_cmapss
 from grace.data.errors import DataError
+from grace.data.memory import format_bytes
 
 __all__ = ["CMAPSS_SOURCES", "DownloadSource", "download_cmapss"]
 
@@ -42,7 +46,9 @@ def download_cmapss(
     """Download C-MAPSS (12 MB) into ``target/CMAPSSData`` unless it is there already.
 
     Sources are tried in turn; the first whose data files all have the published SHA-256 is taken.
-    Files reach the target by rename only, after all were verified: none is ever half written.
+    Files reach the target by rename only, after all were verified: none is ever half written. A
+    response or a decompressed member larger than ``MAX_ARCHIVE`` is refused. Folders that were made
+    for a failed download are removed.
 
     Args:
         target: a data root; made if it does not exist.
@@ -68,22 +74,23 @@ def download_cmapss(
             )
         if all(c.status == "ok" for c in checks):
             return folder
-    folder.mkdir(parents=True, exist_ok=True)
+    made = _make_folder(folder)
     failures = []
-    for source in sources:
-        # Beside the files, since a rename is atomic within one file system only.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as scratch:
-            try:
-                archive = Path(scratch) / "cmapss.zip"
-                _fetch(source, archive, progress)
-                _unpack(archive, Path(scratch), folder)
-                return folder
-            except OSError as error:  # requests' errors are OSErrors too
-                failures.append(f"{source.url}: {type(error).__name__}: {str(error)[:200]}")
-            except DataError as error:
-                failures.append(f"{source.url}: {error.problem}")
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    try:
+        for source in sources:
+            # In the target, since a rename is atomic within one file system only.
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as scratch:
+                try:
+                    _fetch(source, Path(scratch), folder, progress)
+                    return folder
+                except DataError as error:
+                    failures.append(f"{source.url}: {error.problem}")
+                except Exception as error:  # a server can send anything; the next one is tried
+                    failures.append(f"{source.url}: {type(error).__name__}: {str(error)[:400]}")
+    finally:
+        for path in made:  # those that are still empty, deepest first
+            with contextlib.suppress(OSError):
+                path.rmdir()
     tried = "".join(f"\n  - {failure}" for failure in failures) or " nothing."
     raise DataError(
         f"C-MAPSS could not be downloaded; tried{tried}\n",
@@ -93,19 +100,67 @@ def download_cmapss(
     )
 
 
-def _fetch(source: DownloadSource, archive: Path, progress: bool) -> None:
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it; the ones that were made, deepest first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _fetch(source: DownloadSource, scratch: Path, folder: Path, progress: bool) -> None:
+    """Download an archive into ``scratch``, verify it, and move its members to ``folder``."""
     import pooch
 
+    def unpack(archive: str, action: str, manager: object) -> None:
+        _unpack(Path(archive), scratch, folder)
+
     bar = _RichBar(PurePosixPath(source.url).name) if progress else None
+    log = pooch.get_logger()
+    level = log.level
+    log.setLevel("WARNING")  # progress is shown by the bar
     try:
-        load = pooch.HTTPDownloader(progressbar=bar or False, chunk_size=1 << 16, timeout=60)
-        load(source.url, str(archive), None)
+        pooch.retrieve(
+            source.url,
+            known_hash=source.sha256,
+            fname="cmapss.zip",
+            path=scratch,
+            downloader=_limited_downloader(bar),
+            processor=unpack,
+        )
     finally:
+        log.setLevel(level)
         if bar is not None:
             bar.close()
-    actual = pooch.file_hash(str(archive))
-    if source.sha256 is not None and actual != source.sha256:
-        raise DataError(f"the archive has SHA-256 {actual} instead of {source.sha256}.")
+
+
+def _limited_downloader(bar: _RichBar | None) -> Callable[..., Any]:
+    """Pooch's downloader over HTTP, ended at ``MAX_ARCHIVE`` bytes."""
+    import pooch
+
+    load = pooch.HTTPDownloader(progressbar=bar or False, chunk_size=1 << 16, timeout=60)
+
+    def download(url: str, output_file: str, manager: object) -> None:
+        with open(output_file, "wb") as file:
+            load(url, _LimitedFile(file), manager)
+
+    return download
+
+
+class _LimitedFile:
+    """A file that refuses to grow beyond ``MAX_ARCHIVE``: a response may have no end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._left = file, MAX_ARCHIVE
+
+    def write(self, chunk: bytes) -> int:
+        self._left -= len(chunk)
+        if self._left < 0:
+            limit = format_bytes(MAX_ARCHIVE)
+            raise DataError(f"the response is longer than the limit of {limit}.")
+        return self._file.write(chunk)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 class _RichBar:

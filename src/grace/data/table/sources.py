@@ -12,8 +12,10 @@ from typing import Any
 
 import polars as pl
 
+from grace.data.bounded import read_file
 from grace.data.errors import DataError
 from grace.data.issues import Source
+from grace.data.memory import available_memory, format_bytes
 from grace.data.table.issue_log import IssueLog, listed
 from grace.data.table.text_files import parse_text, unique_names
 
@@ -82,7 +84,7 @@ def load_raw_table(
     commas = False
     for i, file in enumerate(files):
         try:
-            raw = file.read_bytes()
+            raw = read_file(file)
         except OSError as error:
             raise DataError(
                 f"the file cannot be read: {error.strerror}.", source=file, remedy="check the path."
@@ -217,13 +219,18 @@ def _parse(
     suffix = file.suffix.lower()
     if not (parquet or arrow or suffix in (".parquet", ".pq", ".arrow", ".feather", ".ipc")):
         return parse_text(raw, file, log, encoding=encoding, separator=separator)
+    is_parquet = parquet or suffix in (".parquet", ".pq")
     try:
-        if parquet or suffix in (".parquet", ".pq"):
+        if is_parquet or arrow:  # a stream does not say how many rows it has
+            _check_rows_fit(raw, file, is_parquet)
+        if is_parquet:
             frame = pl.read_parquet(io.BytesIO(raw))
         elif arrow:
             frame = pl.read_ipc(io.BytesIO(raw))
         else:
             frame = pl.read_ipc_stream(io.BytesIO(raw))
+    except DataError:
+        raise
     except Exception as error:  # damaged binary files raise anything, panics of Rust included
         raise DataError(
             f"the file is damaged or of another format ({type(error).__name__}).",
@@ -233,6 +240,20 @@ def _parse(
     if frame.is_empty():
         raise DataError("there are no rows.", source=file, remedy="check the export.")
     return frame, ""
+
+
+def _check_rows_fit(raw: bytes, file: Path, is_parquet: bool) -> None:
+    """Refuse a binary file whose own count of rows says that it cannot fit in memory."""
+    scan = pl.scan_parquet(io.BytesIO(raw)) if is_parquet else pl.scan_ipc(io.BytesIO(raw))
+    needed = 8.0 * scan.select(pl.len()).collect().item() * len(scan.collect_schema())
+    free = available_memory()
+    if needed > free:
+        raise DataError(
+            f"the table needs about {format_bytes(needed)} of memory, but {format_bytes(free)} "
+            "are free.",
+            source=file,
+            remedy="check the file, split it by unit, or keep fewer columns.",
+        )
 
 
 def _mark(frame: pl.DataFrame, number: int) -> pl.DataFrame:

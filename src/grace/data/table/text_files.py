@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
-import zlib
 from pathlib import Path
 
 import polars as pl
 
+from grace.data.bounded import compression_of, decompress_gzip
 from grace.data.errors import DataError
 from grace.data.table.issue_log import IssueLog, listed
 
@@ -106,14 +105,16 @@ def unique_names(header: list[str], table: pl.DataFrame, file: object, log: Issu
 
 
 def _decompress(raw: bytes, file: Path) -> bytes:
-    if not raw.startswith(b"\x1f\x8b"):
+    packed = compression_of(raw)
+    if packed is None:
         return raw
-    try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error):
-        raise DataError(
-            "the gzip file is damaged or cut off.", source=file, remedy="copy it again."
-        ) from None
+    if packed != "gzip":
+        raise DataError(f"the file is {packed}-compressed.", source=file, remedy="unpack it.")
+    content = decompress_gzip(raw, file)
+    if compression_of(content):
+        problem = "the file is compressed more than once."
+        raise DataError(problem, source=file, remedy="unpack it.")
+    return content
 
 
 def _decode(raw: bytes, file: Path, log: IssueLog, encoding: str | None) -> str:
