@@ -12,6 +12,7 @@ from grace.cli.diagnose import diagnose
 from grace.cli.export import export
 from grace.cli.grid import grid
 from grace.cli.methods import methods
+from grace.cli.plan import plan
 from grace.cli.predict import predict
 from grace.cli.results import results_app
 from grace.cli.run_folder import evaluate, report
@@ -38,6 +39,7 @@ app.command(rich_help_panel=START)(train)
 app.command(rich_help_panel=START)(predict)
 app.command(rich_help_panel=START)(report)
 app.add_typer(data_app, name="data", rich_help_panel=DATA)
+app.command(rich_help_panel=DATA)(plan)
 app.command(rich_help_panel=DATA)(export)
 app.command(rich_help_panel=EVALUATE)(evaluate)
 app.command(rich_help_panel=EVALUATE)(diagnose)

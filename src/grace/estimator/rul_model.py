@@ -54,7 +54,7 @@ class RULModel:
         stack_: weights and out-of-fold errors.
         distribution_: calibrated distribution of the stack.
         oof_: out-of-fold predictions, see :func:`~grace.candidates.out_of_fold`, with the column
-            ``stack``; None after :meth:`load`.
+            ``stack``.
         summary_: what to expect on a new unit, in one or two sentences.
         report_: errors and weights of the candidates, see
             :class:`~grace.estimator.ModelReport`; ``print(model.report_)`` shows them as text.
@@ -339,7 +339,7 @@ class RULModel:
             OSError: a file cannot be written.
         """
         self._fitted()
-        return save_model(Path(folder), self.get_params(), self._learned)
+        return save_model(Path(folder), self.get_params(), self._learned, self.oof_)
 
     @classmethod
     def load(cls, folder: str | Path) -> RULModel:
@@ -348,8 +348,8 @@ class RULModel:
         Raises:
             ArtifactError: the folder holds none, or a file was changed or damaged.
         """
-        params, learned = load_model(Path(folder))
-        return cls(**params)._adopt(learned, None)
+        params, learned, oof = load_model(Path(folder))
+        return cls(**params)._adopt(learned, oof)
 
     def _adopt(self, learned: Learned, oof: pl.DataFrame | None) -> RULModel:
         """Take over what was learned."""
@@ -372,6 +372,13 @@ class RULModel:
         frame = predict_rows(fleet, wanted_rows(fleet, every_row), self._learned)
         return frame, self.distribution_.predict(frame)
 
+    def predict_distribution(
+        self, table: Any, *, every_row: bool = False
+    ) -> tuple[pl.DataFrame, RULDistribution]:
+        """``unit``, ``time`` and ``age`` of the rows, and their distributions of uncapped RUL."""
+        frame, distribution = self._distribution(self._fleet(table), every_row)
+        return frame.select("unit", "time", "age"), distribution
+
     @property
     def report_(self) -> ModelReport:
         """Errors and weights of the candidates, settings with their reasons, and the summary.
@@ -383,11 +390,7 @@ class RULModel:
         return model_report(self._learned)
 
     def summary(self) -> str:
-        """What to expect on a new unit, and the candidates' errors and weights, as plain text.
-
-        Raises:
-            DataError: the model is not fitted.
-        """
+        """What to expect on a new unit, and the candidates' errors and weights, as plain text."""
         return str(self.report_)
 
     def __repr__(self) -> str:

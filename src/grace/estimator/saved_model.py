@@ -15,6 +15,7 @@ from grace.data.labels import LabelConfig
 from grace.data.preprocessing import Preprocessor
 from grace.data.schema import FleetSchema
 from grace.data.table import TableSchema
+from grace.files import atomic_writer, sha256_file
 from grace.prediction.artifact import (
     FORMAT,
     ArtifactError,
@@ -30,6 +31,7 @@ __all__ = ["STACK", "Learned", "load_model", "save_model"]
 STACK = "stack"
 """Column of the stack's predictions."""
 _FORMAT, _KIND = 1, "rul_model"
+_OOF = "out_of_fold.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +56,13 @@ class Learned:
     summary: str
 
 
-def save_model(folder: Path, params: Mapping[str, Any], learned: Learned) -> Path:
+def save_model(
+    folder: Path, params: Mapping[str, Any], learned: Learned, oof: pl.DataFrame | None = None
+) -> Path:
     """Write a model; ``artifact.json``, which comes last, records the SHA-256 of every file.
+
+    The out-of-fold predictions ``oof`` are kept for decisions: costs of a policy are computed on
+    them.
 
     Raises:
         ArtifactError: the folder holds files, but no model of this kind.
@@ -86,6 +93,10 @@ def save_model(folder: Path, params: Mapping[str, Any], learned: Learned) -> Pat
         "summary": learned.summary,
     }
     digests |= write_state(folder, "model", state)
+    if oof is not None:
+        with atomic_writer(folder / _OOF) as file:
+            oof.write_parquet(file)
+        digests[_OOF] = sha256_file(folder / _OOF)
     write_artifact_json(
         folder,
         {
@@ -101,8 +112,8 @@ def save_model(folder: Path, params: Mapping[str, Any], learned: Learned) -> Pat
     return folder
 
 
-def load_model(folder: Path) -> tuple[dict[str, Any], Learned]:
-    """Parameters and learned state of a saved model.
+def load_model(folder: Path) -> tuple[dict[str, Any], Learned, pl.DataFrame | None]:
+    """Parameters, learned state and out-of-fold predictions of a saved model.
 
     Raises:
         ArtifactError: the folder holds none, or a file was changed or damaged.
@@ -117,7 +128,7 @@ def load_model(folder: Path) -> tuple[dict[str, Any], Learned]:
     state = read_state(folder, "model")
     try:
         table = state["table_schema"]
-        return dict(state["params"]), Learned(
+        learned = Learned(
             fleet_schema=FleetSchema.model_validate(state["fleet_schema"]),
             table_schema=None if table is None else TableSchema(**table),
             labels=LabelConfig.model_validate(state["labels"]),
@@ -134,7 +145,10 @@ def load_model(folder: Path) -> tuple[dict[str, Any], Learned]:
             provenance=dict(content["provenance"]),
             summary=str(state["summary"]),
         )
-    except (LookupError, TypeError, ValueError) as error:
+        kept = _OOF in content["files"]
+        oof = pl.read_parquet(folder / _OOF, glob=False) if kept else None
+        return dict(state["params"]), learned, oof
+    except (LookupError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"{folder}: cannot be read ({error}). Remedy: train again.") from error
 
 

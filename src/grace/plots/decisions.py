@@ -24,6 +24,7 @@ def cost_curve(
     time_unit: str = "cycles",
     currency: str = "cost units",
     references: Mapping[str, float] | None = None,
+    chosen: float | None = None,
 ) -> Axes:
     """Long-run cost per unit of operating time against the alarm threshold.
 
@@ -34,9 +35,10 @@ def cost_curve(
         time_unit: unit of operating time.
         currency: unit of cost.
         references: costs of other policies by name, drawn as horizontal lines.
+        chosen: threshold to mark; None marks that of least cost.
 
     Returns:
-        The axes. The threshold of least cost is marked.
+        The axes.
 
     Raises:
         ValueError: a column is missing, or there are no rows.
@@ -56,7 +58,7 @@ def cost_curve(
             x, cost, color=MODEL, lw=2.0, marker="o" if x.size < 12 else "", label="alarm policy"
         )
         if np.isfinite(cost).any():
-            best = int(np.nanargmin(cost))
+            best = int(np.nanargmin(cost if chosen is None else np.abs(x - chosen)))
             ax.plot(x[best], cost[best], "o", color=MODEL, ms=9, mec=PAPER, mew=1.5)
             ax.annotate(
                 f"p* = {percent(x[best])}: {number(cost[best])}", (x[best], cost[best]),

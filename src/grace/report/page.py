@@ -91,12 +91,12 @@ def _render(m: RunData, units: Sequence[Any] | None) -> str:
     figures = ReportFigures(m, select_units(m, units))
     loader = environment.loader
     assert loader is not None
-    css = _palette_css() + loader.get_source(environment, "report.css")[0] + figures.sheet.css
+    css = palette_css() + loader.get_source(environment, "report.css")[0] + figures.sheet.css
     values = {**_values(m), **figures.drawn, "css": Markup(css), "style_hash": style_hash(css)}
     return environment.get_template("report.html.j2").render(values)
 
 
-def _palette_css() -> str:
+def palette_css() -> str:
     light = "".join(f"--{name}:{tone.light};" for name, tone in PALETTE.items())
     dark = "".join(f"--{name}:{tone.dark};" for name, tone in PALETTE.items())
     return (

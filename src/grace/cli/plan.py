@@ -1,0 +1,245 @@
+"""`grace plan`: which units to replace when, at what cost, and whether prognosis pays."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from grace.cli.shared import out, plain_errors, say, stop
+
+if TYPE_CHECKING:
+    from grace.decisions import Capacity, DecisionInputs, MaintenancePlan
+
+__all__ = ["plan"]
+
+_SHOWN = 20
+_SUFFIXES = (".csv", ".json", ".parquet", ".ics", ".html")
+
+
+def plan(
+    table: Annotated[
+        str, typer.Argument(help="Table of the units in service, in the format of training.")
+    ],
+    model: Annotated[Path, typer.Option(help="Folder of a model trained with --data.")],
+    failure_cost: Annotated[
+        float, typer.Option(help="Cost of a failure in service, its replacement included.")
+    ],
+    planned_cost: Annotated[float, typer.Option(help="Cost of a planned replacement.")],
+    lead_time: Annotated[
+        str, typer.Option(help="From the decision to the replacement, e.g. 10 or '2 days'.")
+    ] = "0",
+    interval: Annotated[
+        str | None,
+        typer.Option(help="Time between two decisions.", show_default="the period of --capacity"),
+    ] = None,
+    capacity: Annotated[
+        str | None,
+        typer.Option(
+            help="Replacements per period: 3/week, or 3/20 for 20 units of the model's time.",
+            show_default="unlimited",
+        ),
+    ] = None,
+    slots: Annotated[int, typer.Option(min=1, help="Number of slots planned.")] = 12,
+    persistence: Annotated[
+        str, typer.Option(help="An alarm needs k of the last n decisions: k/n.")
+    ] = "1/1",
+    false_alarm_budget: Annotated[
+        float | None,
+        typer.Option(help="Most false alarms per unit and time.", show_default="no limit"),
+    ] = None,
+    start: Annotated[
+        datetime | None, typer.Option(help="Time of the table's end, for .ics.", show_default="now")
+    ] = None,
+    currency: Annotated[str, typer.Option(help="Printed with costs.")] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File to write: .csv, .json, .parquet, .ics (calendar) or .html (page). May be "
+            "left out: the plan is printed.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Plan replacements from costs, lead time and capacity.
+
+    The alarm threshold is the one of least long-run cost on the training
+    units, each predicted by models that never saw it. Costs are compared with
+    run to failure, replacement at a fixed age, and perfect prognosis; where
+    prognosis does not pay, this is said.
+
+    \b
+    Examples:
+      grace plan today.csv --model runs/pumps --failure-cost 50000 \\
+            --planned-cost 8000 --lead-time 10 --capacity 3/week
+      grace plan today.csv --model runs/pumps --failure-cost 50000 \\
+            --planned-cost 8000 --interval 20 --out plan.html
+    """
+    with plain_errors():
+        if output is not None and output.suffix not in _SUFFIXES:
+            stop(f"--out {output}: the name must end with one of {', '.join(_SUFFIXES)}")
+        from pydantic import ValidationError
+
+        from grace.decisions import (
+            Capacity,
+            DecisionInputs,
+            fit_policy,
+            model_trajectories,
+            plan_maintenance,
+            raise_alarms,
+        )
+        from grace.decisions.alarms import LEVELS
+        from grace.decisions.inputs import slot_length
+        from grace.estimator import RULModel
+
+        loaded = RULModel.load(model)
+        unit = loaded.fleet_schema_.time_unit
+        try:
+            places = None if capacity is None else Capacity.parse(capacity, unit)
+            inputs = DecisionInputs(
+                failure_cost=failure_cost,
+                planned_cost=planned_cost,
+                lead_time=0.0 if lead_time.strip() == "0" else slot_length(lead_time, unit),
+                interval=_interval(interval, places, unit),
+                persistence=_persistence(persistence),
+                false_alarm_budget=false_alarm_budget,
+            )
+        except ValidationError as error:
+            stop("; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors()))
+        except ValueError as error:
+            stop(str(error))
+        policy = fit_policy(model_trajectories(loaded), inputs)
+        frame, distribution = loaded.predict_distribution(table)
+        rate = min(policy.cost_rate, policy.comparison["age replacement"].cost)
+        planned = plan_maintenance(
+            frame["unit"].to_list(), distribution, inputs,
+            cost_rate=rate, capacity=places, n_slots=slots, time_unit=unit,
+        )  # fmt: skip
+        import numpy as np
+
+        alarms = raise_alarms(distribution, np.arange(frame.height), policy.threshold, inputs)
+        names = [LEVELS[k] for k in alarms.level]
+        lines = [*policy.sentences(currency), *_summary(planned, inputs, places, names, currency)]
+        content = planned.frame.join(
+            frame.select("unit").with_columns(
+                alarm=np.array(names), probability_within_horizon=alarms.within
+            ),
+            on="unit",
+            how="left",
+            maintain_order="left",
+        )
+        for line in lines:
+            out.print(line, highlight=False)
+        _show(content, unit)
+        if output is not None:
+            _write(output, content, planned, policy, lines, unit, start or datetime.now(), currency)
+            say(f"plan of {content.height} units: {output}")
+
+
+def _interval(text: str | None, places: Capacity | None, unit: str) -> float:
+    from grace.decisions.inputs import slot_length
+
+    if text is not None:
+        return slot_length(text, unit)
+    if places is None:
+        raise ValueError("give --interval, the time between two decisions, or --capacity")
+    return places.period
+
+
+def _persistence(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+    if found is None:
+        raise ValueError(f"--persistence {text}: write k/n, e.g. 2/3")
+    return int(found[1]), int(found[2])
+
+
+def _summary(
+    planned: MaintenancePlan,
+    inputs: DecisionInputs,
+    places: Capacity | None,
+    alarms: list[str],
+    currency: str,
+) -> list[str]:
+    from grace.formatting import count, number
+
+    per = f"{currency} " if currency else ""
+    units = planned.frame.height
+    text = (
+        f"{count(units, 'unit')}: {count(alarms.count('alarm'), 'alarm')}, "
+        f"{count(alarms.count('warning'), 'warning')}; {planned.n_planned} planned in "
+        f"{count(len(planned.slots), 'slot')}."
+    )
+    found = [text]
+    if places is not None:
+        extra = planned.net_cost - planned.unlimited_cost
+        found.append(
+            f"The capacity of {places.count} per {places.period:g} {planned.time_unit} costs "
+            f"{per}{number(extra)} more than unlimited capacity."
+        )
+    saved = planned.postponed_cost - planned.net_cost
+    period = places.period if places else inputs.interval
+    end = inputs.lead_time + len(planned.slots) * period
+    found.append(
+        f"The plan is expected to save {per}{number(saved)} against replacing nothing for "
+        f"{end:g} {planned.time_unit}."
+    )
+    return found
+
+
+def _show(content: Any, unit: str) -> None:
+    from grace.formatting import number, percent
+
+    shown = Table(box=None, pad_edge=False)
+    heads = ("unit", "slot", f"in {unit}", "risk before", "wait costs", "RUL (90%)", "alarm")
+    for k, head in enumerate(heads):
+        shown.add_column(head, justify="left" if k in (0, 6) else "right", overflow="fold")
+    for row in content.head(_SHOWN).iter_rows(named=True):
+        start = "later" if row["start"] is None else f"{row['start']:g} to {row['end']:g}"
+        shown.add_row(
+            str(row["unit"]),
+            "–" if row["slot"] is None else str(row["slot"] + 1),
+            start,
+            percent(row["probability"], 1),
+            number(row["cost_of_waiting"]),
+            f"{row['median']:.3g} ({row['lower']:.3g}–{row['upper']:.3g})",
+            "" if row["alarm"] == "none" else row["alarm"],
+        )
+    out.print(shown)
+    if content.height > _SHOWN:
+        out.print(f"… and {content.height - _SHOWN} more units; --out writes all of them.")
+
+
+def _write(
+    path: Path,
+    content: Any,
+    planned: MaintenancePlan,
+    policy: Any,
+    lines: list[str],
+    unit: str,
+    start: datetime,
+    currency: str,
+) -> None:
+    from io import BytesIO
+
+    from grace.files import write_bytes, write_text
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".ics":
+        from grace.report.calendar import calendar_of
+
+        write_bytes(path, calendar_of(planned, start))
+    elif path.suffix == ".html":
+        from grace.report.plan_page import plan_page
+
+        write_text(path, plan_page(content, policy, lines, time_unit=unit, currency=currency))
+    elif path.suffix == ".parquet":
+        buffer = BytesIO()
+        content.write_parquet(buffer)
+        write_bytes(path, buffer.getvalue())
+    else:
+        write_text(path, content.write_csv() if path.suffix == ".csv" else content.write_json())
