@@ -1,36 +1,23 @@
-"""A run of seconds, as values of a configuration file and as a configuration."""
+"""The tools of this folder, and a run of seconds as a configuration."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grace.training.config import RunConfig, deep_merge
 
-TINY: dict[str, Any] = {
-    "dataset": "sim",
-    "dataset_options": {
-        "n_train": 7, "n_test": 5, "n_conditions": 1, "onset": [5, 30], "wear_out": [40, 60],
-        "test_rul": [5, 40], "short_test_fraction": 0.4,
-    },
-    "seed": 3,
-    "validation_fraction": 0.3,
-    "evaluate_baselines": False,
-    "features": {"sensors": ["s2", "s3", "s4", "s7", "s11"]},
-    "windows": {"length": 10, "stride": 3, "min_history": 1},
-    "labels": {"cap": 60, "health_thresholds": [40, 15]},
-    "model": {
-        "lstm_hidden": 4, "num_heads": 2, "shared_dim": 6, "conv_channels": [4, 6, 4],
-        "funnel_hidden": [8, 6],
-    },
-    "training": {
-        "epochs": 2, "batch_size": 32, "steps_per_epoch": 3, "warmup_epochs": 1, "log_every": 1,
-        "diagnose_every": 4, "device": "cpu", "deterministic": True, "ema_warmup": True,
-    },
-}  # fmt: skip
+sys.path.append(str(Path(__file__).parent))  # the campaign is also a script, with these imports
+
+from campaign import TINY, Trials
+from fault_runs import Server
+from hostile_folders import make_runs
 
 
 @pytest.fixture
@@ -42,3 +29,19 @@ def tiny_values() -> dict[str, Any]:
 def tiny(tiny_values: dict[str, Any]) -> Callable[..., RunConfig]:
     """A configuration; keyword arguments are laid over it."""
     return lambda **over: RunConfig.load(preset="fast", overrides=deep_merge(tiny_values, over))
+
+
+@pytest.fixture(scope="session")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
+    if not hasattr(os, "fork") or not Path("/proc/self/fd").exists():
+        pytest.skip("needs fork and /proc")
+    space = tmp_path_factory.mktemp("trials")
+    with Server(space) as server:
+        yield Trials(server, space)
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path, Path]:
+    """A finished run, an unfinished one, their configuration, and a folder for copies."""
+    space = tmp_path_factory.mktemp("hostile")
+    return (*make_runs(TINY, space), space)

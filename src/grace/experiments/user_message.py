@@ -15,7 +15,19 @@ _KNOWN = (DataError, ArtifactError, ConfigError, CheckpointError, NonFiniteLossE
 
 
 def user_message(error: BaseException) -> str | None:
-    """The message of an error that the user can correct; None for a bug."""
+    """The message of an error that the user can correct; None for a bug.
+
+    It is one line. Characters that a terminal would obey, which come from names in files, are shown
+    as escapes.
+    """
+    text = _message(error)
+    if text is None:
+        return None
+    line = " ".join(line.strip() for line in text.splitlines())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def _message(error: BaseException) -> str | None:
     if isinstance(error, _KNOWN):
         return str(error)
     if isinstance(error, ImportError) and "grace-rul[" in str(error):
