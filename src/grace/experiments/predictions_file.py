@@ -12,7 +12,7 @@ from grace.prediction.artifact import ArtifactError
 
 __all__ = ["read_predictions", "write_predictions"]
 
-# What every reader needs. Others: health, p_health_<class>, condition_distance, baseline_<name>.
+# What every reader needs. Except unit and health, all columns are numbers.
 _FLOATS = ("time", "rul", "rul_true", "rul_true_capped")
 _FINITE = ("time", "rul")  # the truth is NaN where it is unknown
 _MAX_CLASSES = 1000
@@ -57,9 +57,9 @@ def read_predictions(path: Path) -> pl.DataFrame:
     kind = frame.schema["unit"]
     if not (kind.is_integer() or kind == pl.String) or frame.get_column("unit").null_count():
         raise _unusable(path, f"column unit: {kind} with nulls or of a type that is no unit name")
-    numbers = [n for n in frame.columns if n in _FLOATS or n.startswith(("p_health_", "baseline_"))]
-    for name in numbers:
-        _check_numbers(path, frame, name)
+    for name in frame.columns:
+        if name not in ("unit", "health"):
+            _check_numbers(path, frame, name)
     if "health" in frame.columns:
         _check_health(path, frame.get_column("health"))
     starts = frame.select(pl.col("unit").rle_id().max() + 1).item()

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
@@ -86,7 +87,10 @@ def restore_training(
             raise _unusable(path, f"best.{name}: the weights are not those of this model")
     for name, part in parts.items():
         try:
+            _check_like(stored.parts[name], part.state_dict(), name)
             part.load_state_dict(stored.parts[name])
+            if isinstance(part, torch.optim.Optimizer):
+                _check_moments(part)
         except Exception as error:  # each part has its own ways to refuse a wrong state
             text = (str(error) or type(error).__name__).partition("\n")[0]
             raise _unusable(path, f"{name}: {text}") from error
@@ -95,6 +99,55 @@ def restore_training(
     }
     result.history = stored.history
     result.stopped_early = stored.stopped_early
+
+
+def _check_like(stored: Any, own: Any, place: str) -> None:
+    """Compare keys and types of a part's stored state with those of its own.
+
+    An optimiser has no state of its own before its first step, so further keys of a mapping are
+    only searched for what no part stores.
+
+    Raises:
+        ValueError: a value is of another type; its place is named.
+    """
+    if isinstance(own, Mapping):
+        if not isinstance(stored, Mapping) or (own and stored.keys() != own.keys()):
+            raise ValueError(f"{place}: other names than in this version")
+        for key, value in stored.items():
+            _check_like(value, own[key] if own else value, f"{place}.{key}")
+    elif isinstance(own, list | tuple):
+        if not isinstance(stored, list | tuple) or len(stored) != len(own):
+            raise ValueError(f"{place}: not a list of {len(own)}")
+        for i, (value, mine) in enumerate(zip(stored, own, strict=True)):
+            _check_like(value, mine, f"{place}.{i}")
+    elif isinstance(own, int | float) and not isinstance(own, bool):
+        if not isinstance(stored, int | float) or isinstance(stored, bool):
+            raise ValueError(f"{place}: {type(stored).__name__} instead of a number")
+        if isinstance(own, int) and not isinstance(stored, int):
+            raise ValueError(f"{place}: {stored} instead of an integer")
+    elif type(stored) is not type(own):
+        raise ValueError(f"{place}: {type(stored).__name__} instead of {type(own).__name__}")
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Check what the optimiser keeps for each parameter: a step count and tensors of its shape.
+
+    Raises:
+        ValueError: an entry is of another type or shape, or of no parameter.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if not set(optimizer.state) <= set(parameters):
+        raise ValueError("holds the state of an unknown parameter")
+    for i, parameter in enumerate(parameters):
+        kept = optimizer.state.get(parameter, {})
+        if kept and set(kept) != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError(f"parameter {i}: other names than in this version")
+        for name, value in kept.items():
+            shape = () if name == "step" else parameter.shape
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                raise ValueError(f"parameter {i}: {name} is not a tensor of numbers")
+            if value.shape != shape:
+                raise ValueError(f"parameter {i}: {name} has the shape {tuple(value.shape)}")
 
 
 def _read(state: Mapping[str, Any], path: Path) -> _Stored:
