@@ -7,6 +7,7 @@ that is not known is a dash (–). Imports nothing of grace, so every package ca
 from __future__ import annotations
 
 import math
+import re
 
 __all__ = [
     "count",
@@ -15,12 +16,28 @@ __all__ = [
     "number",
     "percent",
     "plain_name",
+    "printable",
     "signed",
     "signed_short",
     "spread",
 ]
 
 UNKNOWN = "–"
+# Control characters except line feed and tab, marks that reverse the direction of text, line and
+# paragraph separators, lone surrogates (bytes of a path that are no UTF-8), non-characters.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Text from data or paths for terminals, pages and figures: control characters as escapes.
+
+    Example:
+        >>> printable("pump \x1b[31m7")
+        'pump \\x1b[31m7'
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
 def number(value: float | None) -> str:

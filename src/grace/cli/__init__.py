@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import io
+import sys
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +25,18 @@ __all__ = ["app"]
 
 START, DATA, EVALUATE, REFERENCE = "Start here", "Your own data", "Evaluate", "Reference"
 
-app = typer.Typer(
+
+class _Command(typer.Typer):
+    """The command as a program: what the terminal cannot show is written as an escape."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return super().__call__(*args, **kwargs)
+
+
+app = _Command(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from grace.cli.shared import (
@@ -14,6 +13,7 @@ from grace.cli.shared import (
     DataRoot,
     Device,
     Epochs,
+    PlainConsole,
     Preset,
     SelectOn,
     Set,
@@ -103,7 +103,7 @@ def grid(
             out.print(render_grid(runs_table(result.folders()), reference=reference))
         say(f"results, one row per finished run: {write_runs(output)}")
     for event in result.failed:
-        Console(stderr=True).print(
+        PlainConsole(stderr=True).print(
             f"[bold red]failed:[/bold red] {escape(event.name)}: {escape(event.text)}",
             soft_wrap=True,
         )

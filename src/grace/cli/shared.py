@@ -6,20 +6,37 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import yaml
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
+
+from grace.formatting import printable
 
 if TYPE_CHECKING:
     from grace.training import RunConfig
 
-out = Console()
+
+class PlainConsole(Console):
+    """A console on which names from data cannot move the cursor, set colours or ring the bell."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of a renderable, control characters in their text written as escapes."""
+        for segment in super().render(renderable, options):
+            if segment.control is None and (text := printable(segment.text)) != segment.text:
+                segment = Segment(text, segment.style)
+            yield segment
+
+
+out = PlainConsole()
 
 DataRoot = Annotated[
     Path | None,
@@ -77,7 +94,9 @@ def plain_errors(interrupted: str = "") -> Iterator[None]:
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, _SignalError) else signal.SIGINT
         how = "Interrupted" if number == signal.SIGINT else f"Ended by {number.name}"
-        Console(stderr=True).print(f"[yellow]{how}.[/yellow] {escape(interrupted)}", soft_wrap=True)
+        PlainConsole(stderr=True).print(
+            f"[yellow]{how}.[/yellow] {escape(interrupted)}", soft_wrap=True
+        )
         raise typer.Exit(128 + number) from None
     except Exception as error:
         from grace.experiments.user_message import user_message
@@ -124,7 +143,9 @@ def _signals_as_interrupts() -> Iterator[None]:
 
 def stop(problem: str) -> NoReturn:
     """Print the problem and exit with code 2."""
-    Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(problem)}", soft_wrap=True)
+    PlainConsole(stderr=True).print(
+        f"[bold red]error:[/bold red] {escape(problem)}", soft_wrap=True
+    )
     raise typer.Exit(2)
 
 

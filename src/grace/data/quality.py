@@ -10,7 +10,20 @@ import numpy.typing as npt
 from grace.data.fleet import Fleet
 from grace.data.issues import DataIssue
 
-__all__ = ["DataIssue", "check_quality"]
+__all__ = ["QUALITY_KINDS", "DataIssue", "check_quality"]
+
+QUALITY_KINDS = frozenset(
+    {
+        "gap",
+        "late_start",
+        "out_of_range",
+        "constant",
+        "constant_in_condition",
+        "short",
+        "duplicate_rows",
+    }
+)
+"""Kinds of issues that :func:`check_quality` finds."""
 
 # More groups of settings than this, or fewer rows in a group, are a continuum, not conditions.
 _MAX_CONDITIONS, _MIN_ROWS = 20, 10

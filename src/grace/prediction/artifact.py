@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from grace._version import __version__
 from grace.data.preprocessing import Preprocessor
@@ -129,7 +129,8 @@ class Artifact:
             preprocessor = Preprocessor.from_dict(content["preprocessor"])
             with torch.random.fork_rng(devices=[]):  # initial weights that are overwritten
                 model = config.model.build(content["model"]["c_in"], config.labels.n_classes)
-            model.load_state_dict(load_file(folder / "weights.safetensors"))
+            # Read here: the library opens paths in UTF-8 only.
+            model.load_state_dict(load((folder / "weights.safetensors").read_bytes()))
             provenance = content["provenance"]
         except (
             LookupError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -10,9 +11,11 @@ from rich.text import Text
 
 from grace.data.conditions import OperatingConditions
 from grace.data.fleet import Dataset, Fleet
-from grace.data.quality import check_quality
+from grace.data.quality import QUALITY_KINDS, check_quality
 
 __all__ = ["render_dataset"]
+
+_STYLES = {"warning": "yellow", "note": "dim"}
 
 
 def render_dataset(data: Dataset) -> RenderableType:
@@ -24,7 +27,8 @@ def render_dataset(data: Dataset) -> RenderableType:
     conditions = OperatingConditions(data.n_conditions).fit(settings)
     labels, _ = conditions.assign(settings)
     points = Table(
-        *("condition", *data.train.schema.settings, "rows"), title="Operating conditions (train)"
+        *("condition", *map(escape, data.train.schema.settings), "rows"),
+        title="Operating conditions (train)",
     )
     for c, center in enumerate(conditions.centers_):
         points.add_row(str(c), *(f"{v:.2f}" for v in center), str(int((labels == c).sum())))
@@ -32,15 +36,19 @@ def render_dataset(data: Dataset) -> RenderableType:
     for name in data.train.schema.channels:
         column = data.train.values([name])
         channels.add_row(
-            name,
+            escape(name),
             escape(data.train.schema.descriptions.get(name, "")),
-            *(f"{v:.6g}" for v in (column.min(), column.mean(), column.max())),
+            *(f"{v:.6g}" for v in _range(column[~np.isnan(column)])),
             "yes" if name in data.default_sensors else "",
         )
+    checked = {"train": check_quality(data.train), "test": check_quality(data.test)}
+    # What was noticed while reading may be of the table that both parts were taken from.
+    reading = dict.fromkeys((*data.train.issues, *data.test.issues))
+    checked["reading"] = [issue for issue in reading if issue.kind not in QUALITY_KINDS]
     findings = [
-        Text(f"{finding.severity}: {finding.message}", style="dim")
-        for fleet in (data.train, data.test)
-        for finding in check_quality(fleet)
+        Text(f"{label}, {issue.severity}: {issue.message}", style=_STYLES[issue.severity])
+        for label, issues in checked.items()
+        for issue in issues
     ]
     return Group(
         Text(f"{data.name}: {data.description}", style="bold"),
@@ -50,6 +58,13 @@ def render_dataset(data: Dataset) -> RenderableType:
         channels,
         *findings,
     )
+
+
+def _range(known: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Least value, mean and largest; NaN for a channel without values."""
+    if not known.size:
+        return (np.nan, np.nan, np.nan)
+    return (float(known.min()), float(known.mean()), float(known.max()))
 
 
 def _sizes(fleet: Fleet) -> tuple[str, ...]:
@@ -62,5 +77,5 @@ def _sizes(fleet: Fleet) -> tuple[str, ...]:
         str(fleet.n_units),
         str(fleet.n_rows),
         *(f"{v:g}" for v in (life.min(), np.median(life), life.max())),
-        span + (f"; {censored} censored" if censored else ""),
+        escape(span) + (f"; {censored} censored" if censored else ""),
     )

@@ -80,6 +80,7 @@ def _render(m: RunData, units: Sequence[Any] | None) -> str:
         loader=PackageLoader("grace.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -145,6 +146,13 @@ def _values(m: RunData) -> dict[str, Any]:
         "config_yaml": yaml.safe_dump(config, sort_keys=False),
         "command": _command(m.artifact.get("provenance", {}), name),
     }
+
+
+def _printable(value: Any) -> Any:
+    """Text without control characters, which HTML does not allow; markup keeps its type."""
+    if isinstance(value, Markup):
+        return Markup(formatting.printable(value))
+    return formatting.printable(value) if isinstance(value, str) else value
 
 
 def _command(provenance: dict[str, Any], name: str) -> str:

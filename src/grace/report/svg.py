@@ -9,7 +9,9 @@ import xml.etree.ElementTree as ET  # matplotlib's own output, never a reader's 
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from grace.formatting import printable
 from grace.plots.style import PALETTE
 
 __all__ = ["SvgSheet"]
@@ -42,6 +44,9 @@ class SvgSheet:
             figure: drawn under :func:`grace.plots.figure_style`.
             description: what it shows, for those who cannot see it.
         """
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_text(printable(text.get_text()))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         root = ET.fromstring(buffer.getvalue())
@@ -50,7 +55,7 @@ class SvgSheet:
         width, height = (round(v * 72.0) for v in figure.get_size_inches())
         root.attrib = {
             "role": "img",
-            "aria-label": description,
+            "aria-label": printable(description),
             "viewBox": f"0 0 {width} {height}",
             "width": str(width),
             "height": str(height),
