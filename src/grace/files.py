@@ -19,13 +19,13 @@ from typing import IO, Any
 
 __all__ = [
     "DigestError",
+    "abandoned",
     "append_text",
     "atomic_writer",
     "canonical_json",
     "flush_folder",
     "sha256_bytes",
     "sha256_file",
-    "temporary_name_of",
     "verify_digests",
     "write_bytes",
     "write_json",
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
-_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp", re.DOTALL)
 
 
 class DigestError(ValueError):
@@ -65,16 +65,30 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     flush_folder(path.parent)
 
 
-def temporary_name_of(path: Path) -> str | None:
-    """Name of the file that a temporary file of :func:`atomic_writer` was to replace, else None.
+def abandoned(path: Path) -> str | None:
+    """Name of the file that a killed process was about to replace by this temporary file.
+
+    Returns:
+        None if ``path`` is no temporary file of :func:`atomic_writer`, or its process may be alive.
 
     Example:
-        >>> temporary_name_of(Path("run/.metrics.json.4711.tmp"))
-        'metrics.json'
-        >>> temporary_name_of(Path("run/metrics.json"))
+        >>> abandoned(Path("run/metrics.json"))
+        >>> abandoned(Path(f"run/.metrics.json.{os.getpid()}.tmp"))
     """
     found = _TEMPORARY.fullmatch(path.name)
-    return found[1] if found else None
+    return found[1] if found and not _may_be_alive(int(found[2])) else None
+
+
+def _may_be_alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # there is no harmless way to ask
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def flush_folder(folder: Path) -> None:

@@ -356,8 +356,8 @@ def verdict(command: str, folder: Path, status: int, error: BaseException | None
         _, found, message = text.partition("error: ")
         if not found or message.rstrip("\n").count("\n"):
             return "the message is not one line"
-        if str(folder) not in message:
-            return "the message names no file"
+        if str(folder) not in message and "the prediction of unit" not in message:
+            return "the message names neither file nor unit"
     return ""
 
 

@@ -222,8 +222,11 @@ def test_what_is_missing_is_said(make_run: MakeRun, options: dict[str, object], 
 def test_empty_provenance_is_no_obstacle(make_run: MakeRun) -> None:
     folder = make_run()
     description = read_artifact_json(folder)
-    write_artifact_json(folder, {key: description[key] for key in ("format", "files")})
+    write_artifact_json(folder, {**description, "provenance": {}, "environment": {}})
     assert "Protocol and provenance" in read(folder).text
+    write_artifact_json(folder, {key: description[key] for key in ("format", "files")})
+    with pytest.raises(ArtifactError, match=r"artifact\.json: lacks the section config"):
+        read(folder)
 
 
 def test_the_same_folder_gives_the_same_bytes(make_run: MakeRun, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 
 from grace.experiments.predictions_file import read_predictions
+from grace.experiments.run_artifact import read_run_artifact
 from grace.experiments.table import run_rows
 from grace.files import atomic_writer
-from grace.prediction.artifact import ArtifactError, read_artifact_json
+from grace.prediction.artifact import ArtifactError
 from grace.training.jsonl_logger import read_jsonl
 
 __all__ = ["STORE_NAME", "ResultsStore"]
@@ -124,7 +125,7 @@ class ResultsStore:
             ArtifactError: the folder holds no finished run.
         """
         folder = Path(folder)
-        content = read_artifact_json(folder)
+        content = read_run_artifact(folder, needed=("fingerprint", "data_hash"))
         made = content["provenance"]
         rows = run_rows(folder)
         # Threads can change the last digits of a sum, and with them a whole training.

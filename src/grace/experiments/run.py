@@ -16,6 +16,7 @@ from grace.data.splits import UnitSplit
 from grace.evaluation import Evaluation
 from grace.experiments.metrics_file import read_metrics, write_metrics
 from grace.experiments.predictions_file import write_predictions
+from grace.experiments.run_artifact import check_provenance
 from grace.experiments.run_dir import (
     EVALUATION_FILES,
     RunResult,
@@ -261,6 +262,7 @@ def evaluate_run(
     finish_replacement(folder)
     predictor = Predictor.load(folder)
     config, provenance = predictor.artifact.config, predictor.artifact.provenance
+    check_provenance(folder, provenance, needed=("data_hash", "source", "units"))
     data = dataset or _data_of_run(folder, config, provenance, data_root)
     hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
     if hashes != provenance["data_hash"]:

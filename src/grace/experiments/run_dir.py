@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from grace._version import __version__
 from grace.evaluation import Evaluation
 from grace.experiments.metrics_file import read_metrics
-from grace.files import flush_folder, temporary_name_of, write_json
+from grace.files import abandoned, flush_folder, write_json
 from grace.prediction.artifact import ArtifactError, read_artifact_json, verify_artifact_files
 
 __all__ = [
@@ -85,7 +85,7 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
     try:
         with FileLock(folder / _LOCK, timeout=0):
             _claim(folder)
-            _remove_temporary(folder)
+            _remove_abandoned(folder)
             _finish_swap(folder)
             yield
     except Timeout:
@@ -99,12 +99,24 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
         raise
 
 
-def _remove_temporary(folder: Path) -> None:
-    """Remove what a killed process left of files it was writing; nobody else writes here now."""
+def _abandoned_files(folder: Path) -> list[Path]:
+    """What killed processes left of files they were writing."""
     written = {*RUN_FILES, MARKER, _SWAP}
-    for path in folder.iterdir():
-        if temporary_name_of(path) in written and (path.is_symlink() or path.is_file()):
-            path.unlink(missing_ok=True)
+    return [p for p in folder.iterdir() if abandoned(p) in written and not p.is_dir()]
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in _abandoned_files(folder):
+        path.unlink(missing_ok=True)
+
+
+def _tidy_finished(folder: Path) -> None:
+    """Remove what a kill left next to a finished artifact: its checkpoint, temporary files."""
+    checkpoint = folder / "checkpoint.pt"
+    if not is_run_dir(folder) or not (os.path.lexists(checkpoint) or _abandoned_files(folder)):
+        return
+    with suppress(ArtifactError, OSError), lock_run_dir(folder):  # in use or read-only: later
+        checkpoint.unlink(missing_ok=True)
 
 
 def is_run_dir(folder: Path) -> bool:
@@ -239,4 +251,5 @@ def load_finished_run(folder: Path, fingerprint: str) -> RunResult | None:
         )
     verify_artifact_files(folder, content)
     evaluation, honest = read_metrics(folder)
+    _tidy_finished(folder)
     return RunResult(folder, evaluation, honest, resumed_complete=True)

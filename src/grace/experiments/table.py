@@ -12,8 +12,8 @@ import polars as pl
 
 from grace.evaluation import Evaluation, Protocol
 from grace.experiments.metrics_file import read_metrics
+from grace.experiments.run_artifact import read_run_artifact
 from grace.files import write_text
-from grace.prediction.artifact import read_artifact_json
 from grace.training.config import RunConfig
 from grace.training.presets import PRESETS
 
@@ -35,6 +35,8 @@ GROUP = ("dataset", "preset", "settings", "mark", "group")
 # Configuration keys that do not make two runs incomparable: what varies within a group, and what
 # changes no result. The device is reported with each run.
 _NOT_SETTINGS = {"dataset", "preset", "seed", "method", "select_on", "evaluate_baselines"}
+# What a row needs of an artifact's provenance.
+_NEEDED = ("fingerprint", "data_hash", "selection_rmse", "epochs_trained", "seconds")
 _NOT_TRAINING = {"log_every", "eval_batch_size", "checkpoint_every", "device"}
 
 
@@ -66,7 +68,7 @@ def run_rows(folder: str | Path) -> list[dict[str, Any]]:
         ArtifactError: the folder is no finished run.
     """
     folder = Path(folder)
-    content = read_artifact_json(folder)
+    content = read_run_artifact(folder, needed=_NEEDED)
     evaluation, honest = read_metrics(folder)
     rows = [_row(folder, content, evaluation, honest)]
     return rows if honest is None else [*rows, _row(folder, content, honest, None)]
@@ -93,14 +95,14 @@ def _row(
         "nasa_raw": last.raw.nasa_sum,
         "health_accuracy": None if health is None else health.accuracy,
         "health_f1": None if health is None else health.macro_f1,
-        "validation_rmse": made["selection_rmse"]["validation"],
+        "validation_rmse": made["selection_rmse"].get("validation"),
         "rmse_capped_validation_selected": None if honest is None else honest.rmse,
         **{f"baseline_{k}": v.last_cycle.capped.rmse for k, v in evaluation.baselines.items()},
         "epochs": made["epochs_trained"],
         "seconds": made["seconds"],
         # Runs of earlier versions did not note it.
         **made.get("computed", {"device": None, "precision": None}),
-        "threads": content["environment"]["threads"],
+        "threads": content.get("environment", {}).get("threads"),
     }
 
 

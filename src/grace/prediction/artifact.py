@@ -50,6 +50,7 @@ __all__ = [
 
 FORMAT = 2
 WEIGHTS = "weights.safetensors"
+_SECTIONS = ("config", "preprocessor", "model", "provenance", "files")
 
 
 class ArtifactError(ValueError):
@@ -206,6 +207,14 @@ def read_artifact_json(folder: Path) -> dict[str, Any]:
             f"{path}: was changed or damaged after it was written (its SHA-256 differs). Remedy: "
             "restore it from a copy, or train again."
         )
+    for name in _SECTIONS:
+        if not isinstance(content.get(name), dict):
+            raise ArtifactError(f"{path}: lacks the section {name}. Remedy: train again.")
+    for name, digest in content["files"].items():
+        if not isinstance(digest, str) or Path(name).name != name:
+            raise ArtifactError(
+                f"{path}: files.{name}: is no file with a SHA-256. Remedy: train again."
+            )
     return content
 
 

@@ -15,8 +15,9 @@ import polars as pl
 from grace.evaluation import Evaluation, prognostics_by_unit
 from grace.experiments.metrics_file import read_metrics
 from grace.experiments.predictions_file import read_predictions
-from grace.experiments.run_dir import EVALUATION_FILES
-from grace.prediction.artifact import read_artifact_json, verify_artifact_files
+from grace.experiments.run_artifact import read_run_artifact
+from grace.experiments.run_dir import EVALUATION_FILES, finish_replacement
+from grace.prediction.artifact import verify_artifact_files
 from grace.training.jsonl_logger import read_jsonl
 
 __all__ = ["RunData", "Trajectory", "read_run_data"]
@@ -122,7 +123,8 @@ def read_run_data(folder: Path) -> RunData:
     Raises:
         ArtifactError: the folder holds no finished run, or a file of it cannot be used.
     """
-    artifact = read_artifact_json(folder)
+    finish_replacement(folder)
+    artifact = read_run_artifact(folder)
     verify_artifact_files(folder, artifact, list(EVALUATION_FILES))
     evaluation, honest = read_metrics(folder)
     return RunData(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,32 @@ from grace.training.history import EpochRecord
 __all__ = ["JSONLLogger", "read_jsonl"]
 
 
+# Values that are read by name; all others need only be plain and of equal shape.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("lr", "loss", "rul_loss", "health_loss", "grad_norm", "seconds", "floor_share"),
+        (float, int),
+    ),
+    **dict.fromkeys(("weights", "other_losses", "lambda_raw"), list),
+    "rmse": dict,
+}
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The records of a log, oldest first. Lines that are no record are left out.
 
     A log is a record of what happened, not an input of anything: a line cut short by a kill or
     damaged on disk must not keep a run from being resumed or reported. A record is a JSON object
-    with an integer ``step`` of 0 or more; values that are not numbers, lists of numbers or null
-    are dropped, and so are values whose length differs from that of the first record.
+    with an integer ``step`` of 0 or more, and an ``epoch`` of 0 or more if other records have one.
+    Values that are not numbers, lists of numbers, numbers by name or null are dropped, and so are
+    values whose length or names differ from those of most records.
     """
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
         return []
     records: list[dict[str, Any]] = []
-    shapes: dict[str, Any] = {}
+    shapes: dict[str, Counter[Any]] = {}
     for line in lines:
         try:
             record = json.loads(line)
@@ -36,12 +49,23 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             continue
         if not isinstance(record, dict) or not _is_step(record.get("step")):
             continue
-        kept = {k: v for k, v in record.items() if _is_plot_value(v)}
+        kept = {k: v for k, v in record.items() if _is_plot_value(v) and _is_of_kind(k, v)}
         for key, value in kept.items():
             if value is not None:
-                shapes.setdefault(key, _shape(value))
-        records.append({k: v for k, v in kept.items() if v is None or _shape(v) == shapes[k]})
-    return records
+                shapes.setdefault(key, Counter())[_shape(value)] += 1
+        records.append(kept)
+    usual = {key: counted.most_common(1)[0][0] for key, counted in shapes.items()}
+    return [
+        {k: v for k, v in record.items() if v is None or _shape(v) == usual[k]}
+        for record in records
+        if "epoch" not in usual or _is_step(record.get("epoch"))
+    ]
+
+
+def _is_of_kind(key: str, value: Any) -> bool:
+    if key == "epoch":
+        return _is_step(value)
+    return value is None or isinstance(value, _KINDS.get(key, object))
 
 
 def _is_step(value: Any) -> bool:
