@@ -72,7 +72,9 @@ def test_train_evaluate_report_as_a_user_runs_them(tiny: Path, tmp_path: Path) -
     shown = grace("predict", folder)
     assert shown.exit_code == 0, shown.output
     stored_rul = pl.read_parquet(folder / "predictions.parquet").group_by("unit").last()
-    assert f"{stored_rul['rul'].min():.1f}" in shown.output
+    from grace.formatting import number
+
+    assert number(stored_rul["rul"].min()) in shown.output
     assert "RUL (cycles)" in shown.output
     for suffix, read in (
         (".csv", pl.read_csv),

@@ -76,12 +76,88 @@ def data_verify(data_root: DataRoot = None) -> None:
 
 @data_app.command("describe")
 def data_describe(
-    name: Annotated[str, typer.Argument(help="FD001, FD002, FD003, FD004 or sim.")],
+    name: Annotated[str, typer.Argument(help="Name of a dataset, or a table of your own.")],
     data_root: DataRoot = None,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Propose a schema of a table as a YAML file.")
+    ] = False,
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--schema-out", help="File of the schema.", show_default="<table>.yaml"),
+    ] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="YAML file with the roles of a table's columns.")
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="HTML file about the fleet to write.", show_default="<table>.html"),
+    ] = None,
 ) -> None:
-    """Describe a dataset: units, lives, operating conditions, channels, data quality."""
+    """Describe a dataset or a table, or propose a schema of a table.
+
+    A schema gives each column a role with the reason, and lists every doubt.
+    With a schema, a table is read, its findings are printed, and a page about
+    the fleet is written: lives, censoring, conditions, missing values, trends.
+
+    \b
+    Examples:
+      grace data describe FD001
+      grace data describe pumps.csv --suggest
+      grace data describe pumps.csv --schema pumps.yaml --page pumps.html
+    """
     with plain_errors():
+        if suggest:
+            _suggest(name, out_file)
+            return
+        if schema is not None or Path(name).exists():
+            _describe_table(name, schema, page)
+            return
         from grace.data.readers import load_dataset
         from grace.report.describe import render_dataset
 
         out.print(render_dataset(load_dataset(name, root=data_root)))
+
+
+def _suggest(table: str, target: Path | None) -> None:
+    from grace.data import DataError
+    from grace.data.table import suggest_schema
+
+    proposal = suggest_schema(table)
+    file = target or Path(f"{Path(table).stem}.yaml")
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(proposal.to_yaml())
+    except FileExistsError:
+        raise DataError(
+            "the file exists already.", source=file, remedy="name another one by --schema-out."
+        ) from None
+    shared: dict[tuple[str, str], list[str]] = {}
+    for role in proposal.roles:
+        shared.setdefault((role.role, role.reason), []).append(role.column)
+    for (name, reason), columns in shared.items():
+        out.print(f"{name}: {', '.join(columns)} ({reason})", highlight=False, markup=False)
+    for doubt in proposal.doubts:
+        out.print(f"to check: {doubt}", highlight=False, markup=False)
+    say(f"schema: {file}")
+
+
+def _describe_table(table: str, schema: Path | None, page: Path | None) -> None:
+    from grace.data import DataError, read_table
+    from grace.data.quality import check_quality
+    from grace.files import write_text
+    from grace.report.fleet_page import fleet_page, fleet_sentences
+
+    if schema is None:
+        raise DataError(
+            "the roles of its columns are not known.",
+            source=table,
+            remedy="propose a schema by --suggest, check it, and give it by --schema.",
+        )
+    fleet = read_table(table, schema=schema)
+    for line in fleet_sentences(fleet):
+        out.print(line, highlight=False, markup=False)
+    for issue in dict.fromkeys([*fleet.issues, *check_quality(fleet)]):
+        out.print(f"{issue.severity}: {issue.message}", highlight=False, markup=False)
+    target = page or Path(f"{Path(table).stem}.html")
+    write_text(target, fleet_page(fleet))
+    say(f"page: {target}")

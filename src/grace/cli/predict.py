@@ -1,4 +1,4 @@
-"""``grace predict``: predictions of a trained model for the units of a dataset."""
+"""``grace predict``: predictions of a trained model for the units of a dataset or a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from grace.cli.shared import DataRoot, RunFolder, out, plain_errors, say
+from grace.cli.shared import DataRoot, out, plain_errors, say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,7 +32,14 @@ class Part(str, Enum):
 
 
 def predict(
-    folder: RunFolder,
+    source: Annotated[
+        str,
+        typer.Argument(help="Folder of a run; with --model, a table of the units in service."),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a model trained with --data.", show_default=False),
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="A name of `grace data list`.", show_default="the dataset of the run"),
@@ -60,21 +67,40 @@ def predict(
       grace predict runs/first
       grace predict runs/first --out predictions.csv
       grace predict runs/first --every-row --out history.parquet
+      grace predict today.csv --model runs/pumps --out predictions.parquet
     """
     with plain_errors():
         write = _writer(output)
+        if model is not None:
+            from grace.cli.table import predict_table
+
+            table, time_unit = predict_table(source, model, every_row=every_row)
+            _finish(table, time_unit, output, write)
+            return
+        folder = Path(source)
         from grace.prediction import Predictor
 
         predictor = Predictor.load(folder)
         fleet = _named_fleet(predictor, dataset, part, data_root)
         table = predictor.predict(fleet, every_row=every_row)
-        if output is None or write is None:
-            _show(table, fleet.schema.time_unit)
-        else:
-            from grace.files import write_bytes
+        _finish(table, fleet.schema.time_unit, output, write)
 
-            write_bytes(output, write(table))
-            say(f"{table.height} rows: {output}")
+
+def _finish(
+    table: pl.DataFrame,
+    time_unit: str,
+    output: Path | None,
+    write: Callable[[pl.DataFrame], bytes] | None,
+) -> None:
+    """Print the predictions, or write them."""
+    if output is None or write is None:
+        _show(table, time_unit)
+        return
+    from grace.files import write_bytes
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(output, write(table))
+    say(f"{table.height} rows: {output}")
 
 
 def _named_fleet(
@@ -92,7 +118,15 @@ def _named_fleet(
 
 
 def _csv(table: pl.DataFrame) -> bytes:
-    return table.write_csv().encode()
+    """Lists (of channels) become one cell, separated by semicolons."""
+    import polars as pl
+
+    flat = table.with_columns(
+        pl.col(name).list.join("; ")
+        for name, kind in table.schema.items()
+        if isinstance(kind, pl.List)
+    )
+    return flat.write_csv().encode()
 
 
 def _json(table: pl.DataFrame) -> bytes:
@@ -128,17 +162,21 @@ def _writer(output: Path | None) -> Callable[[pl.DataFrame], bytes] | None:
 
 def _show(predicted: pl.DataFrame, time_unit: str) -> None:
     """Print the units in order of remaining useful life, shortest first."""
+    from grace.formatting import number, percent
+
     first = predicted.sort("rul").head(_SHOWN)
-    table = Table("unit", "time", f"RUL ({escape(time_unit)})", "health class", "probability")
+    with_interval = "lower" in first.columns
+    last = "90% interval" if with_interval else "probability"
+    table = Table("unit", "time", f"RUL ({escape(time_unit)})", "health class", last)
     for row in first.iter_rows(named=True):
         health = row["health"]
-        probability = row[f"p_health_{health}"]
+        detail = (
+            f"{number(row['lower'])} to {number(row['upper'])}"
+            if with_interval
+            else percent(row[f"p_health_{health}"])
+        )
         table.add_row(
-            escape(str(row["unit"])),
-            f"{row['time']:g}",
-            f"{row['rul']:.1f}",
-            str(health),
-            f"{probability:.0%}",
+            escape(str(row["unit"])), f"{row['time']:g}", number(row["rul"]), str(health), detail
         )
     out.print(table)
     if predicted.height > first.height:

@@ -20,6 +20,7 @@ from grace.cli.shared import (
     plain_errors,
     say,
     show,
+    stop,
     training_options,
 )
 
@@ -53,6 +54,17 @@ def train(
         typer.Option(help="tensorboard or mlflow. May be repeated.", show_default=False),
     ] = None,
     report: Annotated[bool, typer.Option(help="Write the HTML report at the end.")] = True,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A table of your own: CSV, Parquet, Arrow, or a folder of them.",
+            show_default=False,
+        ),
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with the roles of the table's columns.", show_default=False),
+    ] = None,
     show_config: Annotated[
         bool, typer.Option(help="Print the complete configuration as YAML and stop.")
     ] = False,
@@ -71,8 +83,26 @@ def train(
       grace train --method amnl --seed 123 --set windows.length=40
       grace train --dataset FD002 --select-on test --preset paper
       grace train --show-config > my.yaml    a file to edit for --config
+      grace train --data pumps.csv --schema pumps.yaml --out runs/pumps
     """
-    with plain_errors("Finished epochs are kept; the same command continues from the last one."):
+    with plain_errors("Finished parts are kept; the same command continues where it stopped."):
+        if data is not None or schema is not None:
+            _refuse_dataset_options(
+                data,
+                {"--dataset": dataset, "--method": method, "--preset": preset, "--config": config,
+                 "--set": set_, "--select-on": select_on, "--epochs": epochs, "--logger": logger},
+            )  # fmt: skip
+            from grace.cli.table import train_table
+
+            train_table(
+                str(data),
+                schema,
+                output,
+                seed=42 if seed is None else seed,
+                force=force,
+                report=report,
+            )
+            return
         chosen = load_config(
             preset,
             config,
@@ -113,3 +143,11 @@ def train(
             from grace.report import write_report
 
             say(f"report:   {write_report(folder)}")
+
+
+def _refuse_dataset_options(data: str | None, given: dict[str, object]) -> None:
+    if data is None:
+        stop("--schema describes a table: give the table by --data")
+    for name, value in given.items():
+        if value:
+            stop(f"{name} is an option of named datasets; it has no effect with --data")

@@ -71,8 +71,11 @@ def refuse_leakage(fleet: Fleet, confirmed: Collection[str], log: IssueLog) -> N
 
 def _is_line(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> bool:
     """Whether y is a straight line in x that is not flat."""
+    # Scaled first: squares of times or values beyond 1e154 would overflow.
+    x = x / max(float(np.abs(x).max()), np.finfo(np.float64).tiny)
+    y = y / max(float(np.abs(y).max()), np.finfo(np.float64).tiny)
     sx, sy = x.std(), y.std()
-    if not (sx > 0 and sy > 1e-9 * max(1.0, float(np.abs(y).max()))):
+    if not (sx > 0 and sy > 1e-9):
         return False
     slope = float(((x - x.mean()) * (y - y.mean())).mean() / sx**2)
     residual = y - y.mean() - slope * (x - x.mean())
