@@ -108,7 +108,7 @@ def change(tree: Any, rng: random.Random) -> Any:
 def resign(folder: Path, *names: str) -> None:
     """Record the digests of changed files, as somebody who edits a run on purpose would."""
     path = folder / "artifact.json"
-    with suppress(ValueError, OSError, TypeError, KeyError):
+    with suppress(ValueError, OSError, TypeError, KeyError, AttributeError, RecursionError):
         content = json.loads(path.read_text())
         content.pop("sha256")
         content["files"].update({n: sha256_file(folder / n) for n in names})

@@ -95,6 +95,8 @@ class _Content(_Part):
     environment: _Environment = _Environment()
     model: _Model
     provenance: _Provenance
+    config: dict[str, Any]
+    preprocessor: dict[str, Any]
 
 
 def read_run_artifact(folder: Path, *, needed: Iterable[str] = ()) -> dict[str, Any]:

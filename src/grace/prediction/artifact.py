@@ -50,7 +50,7 @@ __all__ = [
 
 FORMAT = 2
 WEIGHTS = "weights.safetensors"
-_SECTIONS = ("config", "preprocessor", "model", "provenance", "files")
+_SECTIONS = ("provenance", "files")  # of every kind of artifact
 
 
 class ArtifactError(ValueError):
