@@ -11,12 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grace.candidates import CANDIDATES, Candidate, fit_each, predict_each
+from grace.candidates import CANDIDATES, DEFAULT_CANDIDATES, Candidate, fit_each, predict_each
 from grace.data import DataError, Fleet, FleetSchema
 from grace.data.labels import LabelConfig
 from grace.prediction.state_files import read_state, write_state
 
-NAMES = list(CANDIDATES)
+QUICK = list(DEFAULT_CANDIDATES)
+# The network is trained for each test: minutes.
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n == "network" else n for n in CANDIDATES]
 CAP = 30.0
 
 
@@ -186,13 +188,13 @@ def test_a_saved_model_predicts_the_same(name: str, tmp_path: Path) -> None:
 
 def test_together_as_alone() -> None:
     fleet = reference("linear")[0]
-    together = fit_each(NAMES, fleet, LabelConfig(cap=CAP), seed=3)
+    together = fit_each(QUICK, fleet, LabelConfig(cap=CAP), seed=3)
     rows = np.array([200, 3, 11, 3], dtype=np.int64)
     # Read from disk, equal features are different objects.
     together["linear"] = CANDIDATES["linear"].from_state(together["linear"].to_state())
     found = predict_each(together, fleet, rows)
-    assert list(found) == NAMES
-    for name in NAMES:
+    assert list(found) == QUICK
+    for name in QUICK:
         np.testing.assert_allclose(found[name], reference(name)[2][rows], rtol=1e-9, err_msg=name)
 
 

@@ -2,13 +2,14 @@
 
 from grace.candidates.base import Candidate
 from grace.candidates.out_of_fold import evaluation_rows, out_of_fold
-from grace.candidates.registry import CANDIDATES
+from grace.candidates.registry import CANDIDATES, DEFAULT_CANDIDATES
 from grace.candidates.shared import SharedFeatures
 from grace.candidates.stack import CandidateError, Stack
 from grace.candidates.together import fit_each, predict_each
 
 __all__ = [
     "CANDIDATES",
+    "DEFAULT_CANDIDATES",
     "Candidate",
     "CandidateError",
     "SharedFeatures",

@@ -13,7 +13,7 @@ import polars as pl
 from grace.candidates.base import spread_positions
 from grace.candidates.feature_candidate import FeatureCandidate
 from grace.candidates.life_table import ages
-from grace.candidates.registry import CANDIDATES
+from grace.candidates.registry import CANDIDATES, DEFAULT_CANDIDATES
 from grace.candidates.shared import SharedFeatures
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
@@ -62,7 +62,7 @@ def out_of_fold(
         fleet: units with known and with unknown fate.
         labels: cap of the RUL that is predicted.
         folds: splits by unit; the held-out units of all of them are the whole fleet.
-        candidates: names of :data:`~grace.candidates.CANDIDATES`; None means all.
+        candidates: names of :data:`~grace.candidates.CANDIDATES`; None means all but the network.
         seed: of everything random.
         per_unit: rows evaluated per unit.
         store: folder of finished (candidate, fold) pairs; an interrupted call continues there.
@@ -77,7 +77,7 @@ def out_of_fold(
         DataError: a unit is held out by no fold or by several, or a fold leaves no labels.
         ValueError: a candidate is unknown.
     """
-    names = list(CANDIDATES) if candidates is None else list(candidates)
+    names = list(DEFAULT_CANDIDATES) if candidates is None else list(candidates)
     unknown = [n for n in names if n not in CANDIDATES]
     if unknown:
         raise ValueError(f"unknown candidate {unknown[0]!r}: choose from {', '.join(CANDIDATES)}")

@@ -10,7 +10,10 @@ import polars as pl
 from grace.candidates import CANDIDATES
 from grace.estimator.saved_model import Learned
 
-__all__ = ["ModelReport", "model_report"]
+__all__ = ["LEFT_OUT", "ModelReport", "model_report"]
+
+# Candidates that take part only if they are named, and why.
+LEFT_OUT = {"network": "its training takes minutes for each fold; name it in candidates"}
 
 
 @dataclass(frozen=True, eq=False)

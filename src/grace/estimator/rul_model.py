@@ -21,7 +21,7 @@ from grace.data.splits import kfold_units
 from grace.data.table import read_table
 from grace.data.table.table_schema import load_table_schema
 from grace.estimator.inputs import fleet_like_training, predict_rows, wanted_rows
-from grace.estimator.report import ModelReport, model_report
+from grace.estimator.report import LEFT_OUT, ModelReport, model_report
 from grace.estimator.saved_model import STACK, Learned, load_model, save_model
 from grace.evaluation import mae, nasa_score, rmse
 from grace.uncertainty import DistributionModel, RULDistribution, fit_distribution
@@ -40,7 +40,8 @@ class RULModel:
     out-of-fold predictions and calibrated by unit. No test set is needed.
 
     Args:
-        candidates: names of the candidates that compete; None means all.
+        candidates: names of the candidates that compete; None means all but the network, which
+            takes minutes for each fold: ``[*grace.candidates.CANDIDATES]`` includes it.
         cap: largest RUL that is predicted, in the fleet's unit of time; None takes 0.6 median
             lives. Intervals and probabilities reach beyond it.
         seed: of folds and candidates.
@@ -162,7 +163,7 @@ class RULModel:
             table_schema=table_schema,
             labels=labels,
             reasons=dict(defaults.reasons),
-            left_out={},
+            left_out={} if self.candidates else dict(LEFT_OUT),
             candidates=fit_each(list(used), fleet, labels, seed=self.seed),
             stack=stack,
             distribution=fit_distribution(
