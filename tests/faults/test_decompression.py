@@ -103,7 +103,9 @@ def test_an_archive_of_very_many_entries_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "pack", [gzip.compress, zlib.compress, lambda raw: zlib.compress(raw, 0)], ids=str
+    "pack",
+    [gzip.compress, zlib.compress, lambda raw: zlib.compress(raw, 0)],
+    ids=["gzip", "zlib", "zlib stored"],
 )
 def test_compressed_data_under_a_txt_name_is_refused(
     pack: Callable[[bytes], bytes], tmp_path: Path
