@@ -178,8 +178,8 @@ def floor_share(ratios: Array, steps: int) -> tuple[int | None, float]:
 
     Example:
         >>> import numpy as np
-        >>> floor_share(np.full(100, 500.0), 1000)  # 233 steps after the warm-up of 100
-        (333, 0.667)
+        >>> floor_share(np.full(100, 500.0), 1000)  # 232 steps after the warm-up of 100
+        (332, 0.668)
         >>> floor_share(np.full(100, 2.0), 1000)
         (None, 0.0)
     """
