@@ -7,12 +7,13 @@ INSTALLED := $(VENV)/.installed
 EXTRAS := plan,surgery,cagrad,export,openvino,tensorboard
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint clean
+.PHONY: help install demo test test-fast lint docs clean
 
 help:
 	@echo "make demo       install, train GRACE on the built-in simulated fleet, write the report"
 	@echo "make test       install, check style and types, run every test"
 	@echo "make test-fast  the tests without those marked slow"
+	@echo "make docs       build the documentation site in build/site"
 	@echo "make clean      remove environment, runs and caches"
 
 # The constraints file pins torch: the newest release comes with gigabytes of CUDA libraries.
@@ -37,6 +38,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache

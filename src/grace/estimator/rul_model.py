@@ -64,10 +64,10 @@ class RULModel:
         >>> import grace
         >>> fleet = grace.load_dataset("sim", n_train=12, n_test=3)
         >>> model = grace.RULModel(candidates=["median_life", "linear"], seed=0).fit(fleet.train)
-        >>> model.predict(fleet.test).columns[:4]
-        ['unit', 'time', 'rul', 'health']
-        >>> model.predict_interval(fleet.test, coverage=0.8).columns
-        ['unit', 'time', 'rul', 'lower', 'upper']
+        >>> print(*model.predict(fleet.test).columns[:4])
+        unit time rul health
+        >>> print(*model.predict_interval(fleet.test, coverage=0.8).columns)
+        unit time rul lower upper
     """
 
     fleet_schema_: FleetSchema

@@ -105,8 +105,8 @@ def maintenance_plan(
         >>> import grace.plots
         >>> rows = {"unit": ["pump 3", "pump 1"], "start": [7, 0], "end": [14, 7]}
         >>> ax = grace.plots.maintenance_plan(rows, time_unit="days")
-        >>> [label.get_text() for label in ax.get_yticklabels()]
-        ['pump 1', 'pump 3']
+        >>> print(*(label.get_text() for label in ax.get_yticklabels()), sep=", ")
+        pump 1, pump 3
     """
     frame = as_frame(data, ("unit", "start"), "maintenance_plan")
     order = np.argsort(floats(frame, "start"), kind="stable")[:most]

@@ -112,8 +112,8 @@ def fleet_ranking(
         >>> import grace.plots
         >>> rows = {"unit": ["a", "b"], "rul": [40, 12], "lower": [20, 6], "upper": [70, 19]}
         >>> ax = grace.plots.fleet_ranking(rows, time_unit="days")
-        >>> [label.get_text() for label in ax.get_yticklabels()]
-        ['b', 'a']
+        >>> print(*(label.get_text() for label in ax.get_yticklabels()))
+        b a
     """
     frame = as_frame(data, ("unit", "rul"), "fleet_ranking")
     order = np.argsort(floats(frame, "rul"), kind="stable")[:most]
