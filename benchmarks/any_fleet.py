@@ -1,0 +1,169 @@
+"""The default predictor against every single candidate, on fleets that differ in everything.
+
+    python benchmarks/any_fleet.py                  # all fleets, continues where it was interrupted
+    python benchmarks/any_fleet.py --only cells sim
+
+Every fleet is fitted by :class:`grace.RULModel` with no argument but the seed, in a process of its
+own, so that seconds and peak memory are those of one fleet. Two figures are compared:
+
+* ``test``: RMSE at the last row of each test unit, candidates fitted on all training units;
+* ``out of fold``: RMSE on training units. That of the predictor is cross-fitted (a fold is
+  predicted by weights that were fitted on the other folds), while the best candidate is chosen with
+  hindsight, on the same rows its error is computed on.
+
+Labels are capped as the model's defaults say; errors are in the fleet's unit of time. A file per
+fleet is kept in ``runs/any_fleet``; the table goes to ``benchmarks/results/any_fleet.json`` and
+``.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from document import markdown
+from fleets import FLEETS
+from harness import machine_facts
+
+RESULTS = Path(__file__).parent / "results"
+LIMIT = 1.02  # allowed ratio to the best single candidate
+
+
+def errors_on(test: Any, model: Any, candidates: dict[str, Any]) -> dict[str, float]:
+    """RMSE of the stack and of each candidate at the last row of test units of known life."""
+    from grace.candidates import predict_each
+    from grace.data.labels import capped_rul
+    from grace.estimator.inputs import wanted_rows
+
+    last = wanted_rows(test, every_row=False)
+    truth = capped_rul(test, model.labels_)[last]
+    known = np.isfinite(truth)
+    each = predict_each(candidates, test, last)
+    each = {"stack": model.stack_.predict(each), **each}
+    return {
+        name: float(np.sqrt(np.mean((p[known] - truth[known]) ** 2))) for name, p in each.items()
+    }
+
+
+def evaluate(name: str, seed: int) -> dict[str, Any]:
+    """Fit the default model on one fleet and compare it with its candidates."""
+    from grace import RULModel
+    from grace.candidates import fit_each
+
+    case = FLEETS[name][1]()
+    begin = time.perf_counter()
+    model = RULModel(seed=seed).fit(case.train)
+    seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    single = {e.name: e.rmse for e in model.stack_.errors_}
+    found = {
+        "fleet": name,
+        "description": FLEETS[name][0],
+        "seed": seed,
+        "time_unit": case.train.schema.time_unit,
+        "units": case.train.n_units,
+        "failed": int(case.train.units["failed"].sum()),
+        "rows": case.train.n_rows,
+        "cap": model.labels_.cap,
+        "weights": {n: w for n, w in model.stack_.weights_.items() if w > 0},
+        "seconds": seconds,
+        "peak_bytes": peak,
+        "errors": {"out of fold": {"stack": model.stack_.rmse_, **single}},
+    }
+    if case.test is not None:
+        candidates = fit_each(list(single), case.train, model.labels_, seed=seed)
+        found["test_units"] = case.test.n_units
+        found["errors"]["test"] = errors_on(case.test, model, candidates)
+    return found
+
+
+def ratio(errors: dict[str, float]) -> tuple[str, float]:
+    """Best single candidate, and the error of the stack relative to it."""
+    single = {n: e for n, e in errors.items() if n != "stack"}
+    best = min(single, key=lambda n: single[n])
+    return best, errors["stack"] / single[best]
+
+
+def table(results: list[dict[str, Any]]) -> list[str]:
+    """One line per fleet and set of rows."""
+    heads = (
+        *("fleet", "units (failed)", "evaluated on", "default", "best candidate", "ratio"),
+        *("seconds", "peak MB"),
+    )
+    lines = []
+    for r in results:
+        for on, errors in r["errors"].items():
+            best, times = ratio(errors)
+            units = f"{r['test_units']} test units" if on == "test" else "out of fold"
+            lines.append(
+                (
+                    f"{r['fleet']}: {r['description']}",
+                    f"{r['units']} ({r['failed']})",
+                    units,
+                    f"{errors['stack']:.4g} {r['time_unit']}",
+                    f"{best} {errors[best]:.4g}",
+                    f"{times:.3f}" + ("" if times <= LIMIT else " ✗"),
+                    f"{r['seconds']:.0f}",
+                    f"{r['peak_bytes'] / 2**20:.0f}",
+                )
+            )
+    return markdown(heads, lines)
+
+
+def collect(folder: Path) -> list[dict[str, Any]]:
+    """Results that are there, in the order of ``FLEETS``."""
+    paths = [folder / f"{name}.json" for name in FLEETS]
+    return [json.loads(p.read_text(encoding="utf-8")) for p in paths if p.exists()]
+
+
+def write(folder: Path) -> None:
+    """The committed table of what was measured so far."""
+    results = collect(folder)
+    RESULTS.mkdir(exist_ok=True)
+    content = {"machine": machine_facts(), "limit": LIMIT, "results": results}
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    (RESULTS / "any_fleet.json").write_text(text, encoding="utf-8")
+    lines = [
+        "# The default predictor compared with its candidates",
+        "",
+        "Written by `python benchmarks/any_fleet.py`, whose docstring says what is compared. "
+        f"✗ marks a ratio above {LIMIT}.",
+        "",
+        *table(results),
+    ]
+    (RESULTS / "any_fleet.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(table(results)), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=FLEETS, default=list(FLEETS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/any_fleet"))
+    parser.add_argument("--again", action="store_true", help="repeat what is there")
+    parser.add_argument("--one", choices=FLEETS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.one:
+        found = evaluate(args.one, args.seed)
+        text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+        (args.out / f"{args.one}.json").write_text(text, encoding="utf-8")
+        return
+    for name in args.only:
+        if args.again or not (args.out / f"{name}.json").exists():
+            command = [sys.executable, __file__, "--one", name, "--out", str(args.out)]
+            done = subprocess.run([*command, "--seed", str(args.seed)], check=False)
+            if done.returncode:
+                print(f"{name}: ended with status {done.returncode}", flush=True)
+    write(args.out)
+
+
+if __name__ == "__main__":
+    main()
