@@ -172,6 +172,32 @@ def _disks_info(root: Path | None) -> DatasetInfo:
     )
 
 
+def _read_ncmapss(root: Path | None, **options: Any) -> Dataset:
+    from grace.data.ncmapss import read_ncmapss
+
+    unknown = sorted(set(options) - {"subset", "every"})
+    if unknown:
+        raise TypeError(f"ncmapss takes the options subset, every, but got {', '.join(unknown)}")
+    return read_ncmapss(root, **options)
+
+
+def _ncmapss_info(root: Path | None) -> DatasetInfo:
+    from grace.data.ncmapss import DESCRIPTION, find_ncmapss
+
+    found = find_ncmapss(root)
+    return DatasetInfo(
+        name="ncmapss",
+        train_units=6,
+        test_units=3,
+        train_rows=None,
+        test_rows=None,
+        n_conditions=1,
+        fault_modes=("HPT and LPT degradation",),
+        description=f"DS02: {DESCRIPTION}",
+        found=None if found is None else str(found.parent),
+    )
+
+
 READERS: dict[str, Reader] = {
     **{
         name: Reader(partial(_read_cmapss, name), partial(_cmapss_info, name))
@@ -179,6 +205,7 @@ READERS: dict[str, Reader] = {
     },
     "bearings": Reader(_read_bearings, _bearings_info),
     "disks": Reader(_read_disks, _disks_info),
+    "ncmapss": Reader(_read_ncmapss, _ncmapss_info),
     "sim": Reader(_read_simulation, _simulation_info, needs_files=False),
 }
 
@@ -187,13 +214,14 @@ def load_dataset(name: str, *, root: Path | str | None = None, **options: Any) -
     """Load a dataset by name.
 
     Args:
-        name: ``"FD001"`` to ``"FD004"``, ``"bearings"``, ``"disks"`` or ``"sim"``; case does
-            not matter.
+        name: ``"FD001"`` to ``"FD004"``, ``"bearings"``, ``"disks"``, ``"ncmapss"`` or
+            ``"sim"``; case does not matter.
         root: data root, e.g. the folder that holds ``CMAPSSData/``; None searches the places of
             :func:`~grace.data.cmapss_files.find_data_root`. Not used by ``"sim"``.
         **options: what the reader takes. ``"sim"``: ``seed``, and either ``config`` or single
             fields of :class:`~grace.data.simulation.SimulationConfig`. ``"bearings"``:
-            ``time_unit``, seconds or snapshots. The others: none.
+            ``time_unit``, seconds or snapshots. ``"ncmapss"``: ``subset`` ("DS02") and ``every``,
+            see :func:`~grace.data.ncmapss.read_ncmapss`. The others: none.
 
     Raises:
         DataError: no dataset of this name (the message suggests one), files missing or broken.
@@ -206,7 +234,7 @@ def load_dataset(name: str, *, root: Path | str | None = None, **options: Any) -
         >>> load_dataset("FD01")
         Traceback (most recent call last):
         grace.data.errors.DataError: there is no dataset 'FD01'; did you mean FD001? \
-Remedy: choose from FD001, FD002, FD003, FD004, bearings, disks, sim.
+Remedy: choose from FD001, FD002, FD003, FD004, bearings, disks, ncmapss, sim.
     """
     known = canonical_name(name)
     dataset = READERS[known].read(None if root is None else Path(root), **options)
