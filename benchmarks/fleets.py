@@ -163,7 +163,8 @@ def _cells() -> Case:
                 {
                     "cell": [f"c{u:02d}"] * seen,
                     "cycle": t,
-                    "capacity": 1.1 * rng.normal(1, 0.015) * (1 - fade) + rng.normal(0, 0.004, seen),
+                    "capacity": 1.1 * rng.normal(1, 0.015) * (1 - fade)
+                    + rng.normal(0, 0.004, seen),
                     "resistance": 0.017 * (1 + 0.5 * fade) + rng.normal(0, 2e-4, seen),
                     "temperature": 30.0 + rng.normal(0, 0.8, seen),
                     "protocol": [protocol] * seen,
@@ -210,9 +211,7 @@ def _compressors() -> Case:
                     "discharge_c": 80 + 9 * wear + rng.normal(0, 2.5, len(t)),
                     "oil_ppm": np.exp(1.0 + 2.0 * wear + rng.normal(0, 0.25, len(t))),
                     "site": [("north", "south", "sea")[u % 3]] * len(t),
-                    "failed": np.where(
-                        (np.arange(len(t)) == len(t) - 1) & (u % 5 in (0, 1)), 1, 0
-                    ),
+                    "failed": np.where((np.arange(len(t)) == len(t) - 1) & (u % 5 in (0, 1)), 1, 0),
                 }
             )
         )
@@ -241,9 +240,7 @@ def _fuses() -> Case:
         )
     keys: dict[str, Any] = {"unit": "fuse", "time": "day", "time_unit": "days"}
     return Case(
-        read_table(
-            pl.concat(rows), **keys, fate="end_of_record", static=("place",), name="fuses"
-        )
+        read_table(pl.concat(rows), **keys, fate="end_of_record", static=("place",), name="fuses")
     )
 
 

@@ -68,8 +68,10 @@ class FlightStatistics:
     def _merge(self, key: tuple[int, int], values: Array) -> None:
         if not len(values):
             return
-        added, mean = len(values), values.mean(axis=0)
-        squares = ((values - mean) ** 2).sum(axis=0)
+        # Overflow gives an infinite statistic, which a fleet refuses with unit and column.
+        with np.errstate(over="ignore", invalid="ignore"):
+            added, mean = len(values), values.mean(axis=0)
+            squares = ((values - mean) ** 2).sum(axis=0)
         had = self._count.get(key, 0)
         if had:
             step = mean - self._mean[key]

@@ -297,11 +297,17 @@ def _assemble(part: _Part, flights: FlightStatistics, subset: str) -> Fleet:
             "rul": facts[:, 1],
         }
     )
-    end = frame.select((pl.col("cycle") + pl.col("rul")).n_unique().over("unit").max()).item()
-    if end != 1:
-        unit = frame.filter((pl.col("cycle") + pl.col("rul")).n_unique().over("unit") > 1)["unit"]
+    uneven = frame.filter((pl.col("cycle") + pl.col("rul")).n_unique().over("unit") > 1)["unit"]
+    if len(uneven):
         raise DataError(
-            f"HDF5 dataset /Y_{part.part} does not fall by one per flight in unit {unit[0]}.",
+            f"HDF5 dataset /Y_{part.part} does not fall by one per flight in unit {uneven[0]}.",
+            source=part.path,
+            remedy=_PUBLISHED,
+        )
+    mixed = frame.filter(pl.col("flight_class").n_unique().over("unit") > 1)["unit"]
+    if len(mixed):
+        raise DataError(
+            f"HDF5 dataset /A_{part.part}: the flight class Fc changes within unit {mixed[0]}.",
             source=part.path,
             remedy=_PUBLISHED,
         )
