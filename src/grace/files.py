@@ -24,6 +24,7 @@ __all__ = [
     "atomic_writer",
     "canonical_json",
     "flush_folder",
+    "read_json",
     "sha256_bytes",
     "sha256_file",
     "verify_digests",
@@ -127,6 +128,19 @@ def write_json(path: Path, content: Any) -> str:
         ValueError: a value is NaN or infinite, which JSON cannot hold.
     """
     return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8, not JSON, or nested deeper than Python can follow.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def canonical_json(content: Any) -> bytes:

@@ -401,6 +401,38 @@ def attack(
     return found
 
 
+def attack_model(seed: int, model: Path, table: Path, space: Path) -> Case:
+    """Make hostile copy number ``seed`` of a saved estimator and predict with it."""
+    rng = random.Random(seed)
+    folder = space / f"model{seed}"
+    shutil.copytree(model, folder)
+    did = damage(folder, tuple(sorted(p.name for p in model.iterdir())), rng)
+    status, error, text = invoke("predict", table, "--model", folder)
+    wrong = verdict("predict", folder, status, error, text)
+    shutil.rmtree(folder, ignore_errors=True)
+    return Case(seed, did, "predict --model", status, wrong, text if wrong else "")
+
+
+def make_model(space: Path) -> tuple[Path, Path]:
+    """A saved estimator and a table of units in service."""
+    import numpy as np
+
+    from grace.estimator import RULModel
+
+    rng = np.random.default_rng(0)
+    rows = [
+        {"unit": f"p{u}", "hour": t, "heat": 20 + 0.02 * t**1.5 + rng.normal(0, 0.3),
+         "load": rng.normal(5, 1), "failed": int(t == 30 + u)}
+        for u in range(12) for t in range(1, 31 + u)
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows)
+    keys = {"unit": "unit", "time": "hour", "time_unit": "hours", "fate": "failed"}
+    RULModel(candidates=["linear", "similarity"], seed=0).fit(frame, **keys).save(space / "model")
+    table = space / "today.csv"
+    frame.filter(pl.col("hour") < 20).drop("failed").write_csv(table)
+    return space / "model", table
+
+
 def make_runs(values: dict[str, Any], space: Path) -> tuple[Path, Path, Path]:
     """A finished run, one that was interrupted after its first epoch, and their configuration."""
     import yaml

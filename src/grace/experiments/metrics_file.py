@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from grace._version import __version__
 from grace.evaluation import Evaluation
-from grace.files import write_json
+from grace.files import read_json, write_json
 from grace.prediction.artifact import ArtifactError
 
 __all__ = ["METRICS_VERSION", "RunMetrics", "read_metrics", "write_metrics"]
@@ -55,7 +54,7 @@ def read_metrics(folder: str | Path) -> tuple[Evaluation, Evaluation | None]:
     path = Path(folder) / _FILE
     remedy = "Remedy: run `grace train` for this folder again."
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file. {remedy}") from None
     except ValueError as error:  # not JSON, or not UTF-8

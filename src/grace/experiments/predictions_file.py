@@ -16,6 +16,7 @@ __all__ = ["read_predictions", "write_predictions"]
 _FLOATS = ("time", "rul", "rul_true", "rul_true_capped")
 _FINITE = ("time", "rul")  # the truth is NaN where it is unknown
 _MAX_CLASSES = 1000
+_LARGEST = 1e15  # times and RULs of data stay far below; larger ones overflow in figures
 
 
 def write_predictions(path: Path, frame: pl.DataFrame) -> None:
@@ -65,6 +66,10 @@ def read_predictions(path: Path) -> pl.DataFrame:
     starts = frame.select(pl.col("unit").rle_id().max() + 1).item()
     if starts != frame.get_column("unit").n_unique():
         raise _unusable(path, "column unit: the rows of a unit are not together")
+    late = frame.filter((pl.col("time").diff() <= 0).over("unit").fill_null(False))
+    if late.height:
+        unit = late.get_column("unit")[0]
+        raise _unusable(path, f"column time, unit {unit}: times do not increase")
     return frame
 
 
@@ -75,6 +80,8 @@ def _check_numbers(path: Path, frame: pl.DataFrame, name: str) -> None:
     wrong = column.is_null()
     if name in _FINITE and column.dtype.is_float():
         wrong |= ~column.is_finite()
+    if column.dtype.is_float():
+        wrong |= ~column.is_nan() & (column.abs() > _LARGEST)
     if wrong.any():
         unit = frame.get_column("unit").filter(wrong)[0]
         value = column.filter(wrong)[0]

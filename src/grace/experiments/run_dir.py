@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +13,7 @@ from filelock import FileLock, Timeout
 from grace._version import __version__
 from grace.evaluation import Evaluation
 from grace.experiments.metrics_file import read_metrics
-from grace.files import abandoned, flush_folder, write_json
+from grace.files import abandoned, flush_folder, read_json, write_json
 from grace.prediction.artifact import ArtifactError, read_artifact_json, verify_artifact_files
 
 __all__ = [
@@ -122,8 +121,8 @@ def _tidy_finished(folder: Path) -> None:
 def is_run_dir(folder: Path) -> bool:
     """Whether grace marked this folder as a run."""
     try:
-        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(folder / MARKER)
+    except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("grace-run") == 1
 
@@ -208,10 +207,10 @@ def _finish_swap(folder: Path) -> None:
     """Carry out the replacement that ``_SWAP`` describes, if there is one; may be repeated."""
     plan, stage = folder / _SWAP, staging_dir(folder)
     try:
-        arriving = json.loads(plan.read_text(encoding="utf-8"))["files"]
+        arriving = read_json(plan)["files"]
     except FileNotFoundError:
         return
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{plan}: cannot be read ({error}). Remedy: the new run is in {stage}; move its files "
             "here and delete both."

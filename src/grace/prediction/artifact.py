@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from grace.data.preprocessing import Preprocessor
 from grace.files import (
     DigestError,
     canonical_json,
+    read_json,
     sha256_bytes,
     sha256_file,
     verify_digests,
@@ -185,7 +185,7 @@ def read_artifact_json(folder: Path) -> dict[str, Any]:
             )
         )
     try:
-        content: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+        content: dict[str, Any] = dict(read_json(path))
     except OSError as error:
         raise ArtifactError(
             f"{path}: cannot be read ({error.strerror}). Remedy: check the file's permissions."

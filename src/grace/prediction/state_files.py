@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from grace.files import write_bytes, write_json
+from grace.files import read_json, write_bytes, write_json
 from grace.prediction.artifact import ArtifactError
 
 __all__ = ["read_state", "write_state"]
@@ -57,7 +56,7 @@ def read_state(folder: Path, name: str) -> dict[str, Any]:
     """
     path = folder / f"{name}.json"
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path)
         binary = folder / f"{name}.safetensors"
         arrays = load_arrays(binary.read_bytes()) if binary.exists() else {}
         state = _restore(plain, arrays)
