@@ -2,6 +2,7 @@
 
     python benchmarks/oof_tables.py STORE
     python benchmarks/uncertainty.py STORE --out benchmarks/results/uncertainty.json
+    python benchmarks/uncertainty.py STORE --document
 
 The distributions are compared and chosen on out-of-fold predictions of training units. The chosen
 one and the three references are fitted and calibrated on training units and evaluated on the last
@@ -19,15 +20,20 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+from document import markdown, replace_between
 from scipy.optimize import nnls
 
+from grace.core.survival import survival_nll
 from grace.data.fleet import Dataset
 from grace.data.preprocessing import Preprocessor
 from grace.evaluation.probabilistic import evaluate_distribution, score_difference, winkler_score
 from grace.experiments.training_data import load_data
+from grace.models.survival_head import SurvivalHead
 from grace.training.config import RunConfig
 from grace.uncertainty import (
     CONDITIONAL_DISTRIBUTIONS,
+    EvaluationPoints,
     RULDistribution,
     UnitCalibration,
     evaluation_points,
@@ -35,8 +41,9 @@ from grace.uncertainty import (
     out_of_fold,
     time_edges,
 )
-from grace.uncertainty.references import REFERENCES
+from grace.uncertainty.references import REFERENCES, QuantileBoostingReference
 
+GUIDE = Path(__file__).parents[1] / "docs" / "uncertainty.md"
 CANDIDATES = ("network", "boosting")
 ZONES = (0.0, 30.0, 80.0, 125.0, np.inf)
 COVERAGE = 0.9
@@ -85,11 +92,73 @@ def scores(d: RULDistribution, y: np.ndarray, prediction: np.ndarray, seed: int)
     return metrics.model_dump(mode="json")
 
 
-def compare_on_training_units(table: pl.DataFrame) -> dict[str, Any]:
+def quantile_boosting_on_predictions(
+    points: EvaluationPoints, edges: np.ndarray
+) -> RULDistribution:
+    """Quantile boosting on the out-of-fold prediction, spread and age, without the point's fold."""
+    x = np.column_stack([points.prediction, points.spread])
+    survival, rate = np.ones((len(points), edges.size)), np.ones(len(points))
+    for k in np.unique(points.fold):
+        held, kept = points.fold == k, points.fold != k
+        model = QuantileBoostingReference().fit(
+            x[kept], points.age[kept], points.y[kept], points.event[kept], points.unit[kept], edges
+        )
+        part = model.predict(x[held], points.age[held])
+        survival[held], rate[held] = part.survival, part.rate
+    return RULDistribution(edges, survival, rate)
+
+
+def head_on_frozen_feature(
+    table: pl.DataFrame,
+    folds: list[dict[str, np.ndarray]],
+    points: EvaluationPoints,
+    edges: np.ndarray,
+) -> RULDistribution:
+    """A survival head on the shared feature of the network that did not see the point's unit."""
+    number = table.with_columns(row=pl.int_range(pl.len()).over("fold").cast(pl.Float64))
+    rows = evaluation_points(number, "row").prediction.astype(np.int64)
+    survival, rate = np.ones((len(points), edges.size)), np.ones(len(points))
+    bins = torch.from_numpy(edges).float()
+    for k, fold in enumerate(folds):
+        generator = torch.Generator().manual_seed(k)
+        torch.manual_seed(k)
+        z, y = torch.from_numpy(fold["train_z"][::4]), torch.from_numpy(fold["train_rul"][::4])
+        mean, std = z.mean(0), z.std(0) + 1e-6
+        z, y, event = (z - mean) / std, y.float(), torch.ones(len(y), dtype=torch.bool)
+        head = SurvivalHead(bins, z.shape[1])
+        optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.05)
+        for _ in range(400):
+            batch = torch.randint(len(z), (512,), generator=generator)
+            loss = survival_nll(head(z[batch]), y[batch], event[batch], bins)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        held = points.fold == k
+        order = np.lexsort((fold["held_time"], fold["held_unit"]))
+        asked = torch.from_numpy(fold["held_z"][order][rows[held]])
+        with torch.no_grad():
+            hazards = head.hazards((asked - mean) / std).double().numpy()
+        part = RULDistribution.from_hazards(edges, hazards)
+        survival[held], rate[held] = part.survival, part.rate
+    return RULDistribution(edges, survival, rate)
+
+
+def compare_on_training_units(
+    table: pl.DataFrame, folds: list[dict[str, np.ndarray]]
+) -> dict[str, Any]:
     """Every conditional distribution, calibrated, on held-out training units."""
     points = evaluation_points(table, "stack", CANDIDATES)
     edges = time_edges(1.0, 1.3 * float(points.y.max()))
     results = {}
+    others = {
+        "quantile_boosting": lambda: quantile_boosting_on_predictions(points, edges),
+        "survival_head": lambda: head_on_frozen_feature(table, folds, points, edges),
+    }
+    for name, make in others.items():
+        began = time.perf_counter()
+        d = cross_calibrated(make(), points.y, points.unit, points.prediction, points.fold)
+        seconds = time.perf_counter() - began
+        results[name] = {**scores(d, points.y, points.prediction, seed=0), "seconds": seconds}
     for base in CONDITIONAL_DISTRIBUTIONS:
         began = time.perf_counter()
         raw, fitted = out_of_fold(base, points, edges)
@@ -230,11 +299,15 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", default=["FD001", "FD002", "FD003", "FD004"])
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--data-root", default=None)
+    parser.add_argument("--document", action="store_true", help="only write the guide's tables")
     parser.add_argument("--no-test", action="store_true", help="compare on training units only")
     args = parser.parse_args()
     results: dict[str, Any] = {}
     if args.out.exists():
         results = json.loads(args.out.read_text(encoding="utf-8"))
+    if args.document:
+        document(results)
+        return
     for name in args.datasets:
         config = RunConfig.load(preset=args.preset, overrides={"dataset": name})
         data = load_data(config, args.data_root)
@@ -244,8 +317,8 @@ def main() -> None:
         table = with_stack(table, weights)
         entry = results.setdefault(name, {})
         entry["stack"] = dict(zip(CANDIDATES, weights.tolist(), strict=True))
-        entry["training"] = compare_on_training_units(table)
-        base = min(entry["training"], key=lambda b: entry["training"][b]["crps"])
+        entry["training"] = compare_on_training_units(table, folds)
+        base = min(CONDITIONAL_DISTRIBUTIONS, key=lambda b: entry["training"][b]["crps"])
         entry["chosen"] = base
         print(name, entry["stack"], {b: round(v["crps"], 2) for b, v in entry["training"].items()})
         if not args.no_test:
@@ -253,6 +326,51 @@ def main() -> None:
             entry["test"] = read_test_set(config, data, folds, table, weights, base, log)
             print(summary(name, entry["test"]), flush=True)
         args.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+
+def document(results: dict[str, Any]) -> None:
+    """Write the tables of the guide."""
+    compared, tested, differences = [], [], []
+    for name, entry in results.items():
+        for which, metrics in entry["training"].items():
+            nine = next(i for i in metrics["intervals"] if i["nominal"] == COVERAGE)
+            compared.append(
+                [
+                    f"{name} `{which}`",
+                    f"{metrics['crps']:.2f}",
+                    f"{nine['interval_score']:.1f}",
+                    f"{nine['coverage']:.1%}",
+                    f"{nine['mean_width']:.1f}",
+                ]
+            )
+        for which, metrics in entry["test"]["scores"].items():
+            nine = [i for i in metrics["intervals"] if i["nominal"] == COVERAGE]
+            zones = ", ".join(f"{i['coverage']:.1%} of {i['n']}" for i in nine[1:])
+            tested.append(
+                [
+                    f"{name} `{which}`",
+                    f"{metrics['crps']:.2f}",
+                    f"{nine[0]['interval_score']:.1f}",
+                    f"{nine[0]['coverage']:.1%} ({zones})",
+                    f"{nine[0]['mean_width']:.1f}",
+                ]
+            )
+        for which, parts in entry["test"]["differences"].items():
+            cells = [
+                f"{p['value']:+.2f} [{p['interval']['low']:+.2f}, {p['interval']['high']:+.2f}]"
+                for p in parts
+            ]
+            differences.append([f"{name}, model − `{which}`", *cells])
+        near, far = entry["test"]["width_near_failure"], entry["test"]["width_at_80_to_125"]
+        differences.append(
+            [f"{name}, mean width at ≤ 30 and at 80–125", f"{near:.1f}", f"{far:.1f}"]
+        )
+    heads = ["", "CRPS", "interval score 90 %", "coverage", "mean width"]
+    replace_between(GUIDE, "compared", markdown(heads, compared))
+    replace_between(GUIDE, "tested", markdown(heads, tested))
+    replace_between(
+        GUIDE, "differences", markdown(["", "CRPS", "interval score 90 %"], differences)
+    )
 
 
 def summary(name: str, test: dict[str, Any]) -> str:

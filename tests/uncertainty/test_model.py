@@ -110,15 +110,32 @@ def test_without_bandwidths_the_kernel_model_is_kaplan_meier(make_table: Table) 
     np.testing.assert_allclose(d.survival[0], expected, atol=0.01)  # linear between the steps
 
 
-def test_points_are_evenly_spaced_and_stand_for_all_rows(make_table: Table) -> None:
+def test_points_are_spread_over_the_history_and_stand_for_all_rows(make_table: Table) -> None:
     table = make_table(10, rows=23)
     points = evaluation_points(table, "network", per_unit=5)
     assert np.bincount(points.unit).tolist() == [5] * 10
     np.testing.assert_allclose(points.rows.sum(), table.height)
-    ages = table.filter(pl.col("unit") == 0)["age"].to_numpy()
-    np.testing.assert_allclose(points.age[:5], ages[[2, 6, 11, 16, 20]])
     few = evaluation_points(table.filter(pl.col("unit") == 0).head(3), "network", per_unit=5)
     assert len(few) == 3
+
+
+def test_where_points_lie_does_not_give_away_the_life() -> None:
+    # With one life and no censoring, age/life must fill [0, 1] evenly.
+    rows = 400
+    table = pl.DataFrame(
+        {
+            "unit": np.repeat(np.arange(300), rows),
+            "age": np.tile(np.arange(rows, dtype=float), 300),
+            "rul_true": np.tile(np.arange(rows, dtype=float)[::-1], 300),
+            "censored_after": None,
+            "fold": np.repeat(np.arange(300) % 5, rows),
+            "network": 1.0,
+        }
+    )
+    points = evaluation_points(table, "network", per_unit=4)
+    counts = np.histogram(points.age / rows, 40, (0.0, 1.0))[0]
+    assert counts.min() >= 0.8 * counts.mean()
+    assert counts.max() <= 1.2 * counts.mean()
 
 
 def test_a_censored_row_without_time_survived_is_left_out(make_table: Table) -> None:

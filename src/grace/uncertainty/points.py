@@ -82,10 +82,12 @@ def evaluation_points(
     per_unit: int | None = None,
     total: int = 3000,
 ) -> EvaluationPoints:
-    """Evenly spaced rows of every unit of an out-of-fold table.
+    """Rows spread over the history of every unit of an out-of-fold table.
 
-    A unit in service is met at an arbitrary moment of its life, so its rows count alike: the
-    points are the middles of equal stretches of each unit's history. Nothing is drawn at random.
+    A unit in service is met at an arbitrary moment of its life, so its rows count alike: one point
+    is taken from each of equal stretches of a unit's history. Its place in the stretch follows a
+    sequence that fills the stretch evenly over units; a fixed place, the middle say, would tie age
+    to life by a few fixed ratios, which a model could learn. Nothing is drawn at random.
 
     Args:
         table: columns ``unit``, ``age``, ``rul_true`` (uncapped, null where unknown),
@@ -121,18 +123,23 @@ def evaluation_points(
         )
     n_units = known["unit"].n_unique()
     count = per_unit or int(np.clip(total // n_units, 5, 40))
+    known = known.sort("unit", "age", maintain_order=True)
+    names, unit = np.unique(known["unit"].to_numpy(), return_inverse=True)
+    number = _by_life(unit.reshape(-1), len(names), known, prediction)
+    known = known.with_columns(_number=pl.Series(number[unit.reshape(-1)]))
     row, size = pl.int_range(pl.len()).over("unit"), pl.len().over("unit")
     taken = pl.min_horizontal(size, pl.lit(count))
-    # Row r of N is the middle of the stretch floor(r·k/N) if it is its ⌊(j + ½)·N/k⌋-th row.
     stretch = (row * taken) // size
-    known = known.sort("unit", "age", maintain_order=True).with_columns(
-        _stretch=stretch, _rows=size / taken
-    )
-    middle = (((pl.col("_stretch") + 0.5) * size) / taken).floor().cast(pl.Int64)
-    chosen = known.filter(row == middle)
+    # The first two numbers of the additive sequence R₂: evenly spread over units and stretches.
+    place = (0.5 + pl.col("_number") * 0.7548776662466927 + stretch * 0.5698402909980532) % 1.0
+    # Rows r with ⌊r·k/N⌋ = j begin at ⌈j·N/k⌉.
+    first = -((-stretch * size) // taken)
+    last = -((-(stretch + 1) * size) // taken)
+    wanted = first + ((last - first) * place).floor().cast(pl.Int64)
+    chosen = known.with_columns(_rows=size / taken).filter(row == wanted)
     pred, spread, age = point_inputs(chosen, prediction, candidates)
     return EvaluationPoints(
-        unit=_numbered(chosen, age, pred),
+        unit=chosen["_number"].to_numpy().astype(np.int64),
         fold=chosen["fold"].to_numpy().astype(np.int64),
         prediction=pred,
         spread=spread,
@@ -143,13 +150,13 @@ def evaluation_points(
     )
 
 
-def _numbered(chosen: pl.DataFrame, age: Array, prediction: Array) -> npt.NDArray[np.int64]:
-    """Units numbered by their lives, so that what depends on the numbers is free of the names."""
-    names, unit = np.unique(chosen["unit"].to_numpy(), return_inverse=True)
-    unit = unit.reshape(-1)
-    life = np.zeros(len(names))
-    np.maximum.at(life, unit, age + chosen["_y"].to_numpy())
-    order = np.lexsort((np.bincount(unit, weights=prediction), life.astype(np.float32)))
-    number = np.empty(len(names), dtype=np.int64)
-    number[order] = np.arange(len(names))
-    return np.asarray(number[unit])
+def _by_life(
+    unit: npt.NDArray[np.int64], n_units: int, known: pl.DataFrame, prediction: str
+) -> npt.NDArray[np.int64]:
+    """Number of each unit by its life, so that what depends on the numbers is free of the names."""
+    life = np.zeros(n_units)
+    np.maximum.at(life, unit, known["age"].to_numpy() + known["_y"].to_numpy())
+    ties = np.bincount(unit, weights=known[prediction].to_numpy(), minlength=n_units)
+    number = np.empty(n_units, dtype=np.int64)
+    number[np.lexsort((ties, life.astype(np.float32)))] = np.arange(n_units)
+    return number
