@@ -7,13 +7,14 @@ INSTALLED := $(VENV)/.installed
 EXTRAS := plan,ncmapss,surgery,cagrad,export,openvino,tensorboard
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint docs clean
+.PHONY: help install demo test test-fast lint docs benchmark clean
 
 help:
 	@echo "make demo       install, train GRACE on the built-in simulated fleet, write the report"
 	@echo "make test       install, check style and types, run every test"
 	@echo "make test-fast  the tests without those marked slow"
 	@echo "make docs       build the documentation site in build/site"
+	@echo "make benchmark  write docs/benchmark.md again from benchmarks/results/grid"
 	@echo "make clean      remove environment, runs and caches"
 
 # The constraints file pins torch: the newest release comes with gigabytes of CUDA libraries.
@@ -42,6 +43,10 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e ".[docs]"
 	$(BIN)/mkdocs build --strict
+
+# Tables, sentences and figures of the benchmark, from the committed export.
+benchmark: $(INSTALLED)
+	$(BIN)/grace results page benchmarks/results/grid --out docs/benchmark.md
 
 clean:
 	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache

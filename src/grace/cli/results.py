@@ -197,16 +197,24 @@ def add(
     store: Annotated[Path, typer.Argument(help="Folder of a grid, or a results.sqlite file.")],
     run: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
 ) -> None:
-    """Add finished runs; a run that is already there is replaced."""
+    """Add finished runs; a run that is already there is replaced, an unfinished one left out."""
     with plain_errors():
         from grace.experiments import ResultsStore
         from grace.experiments.results_store import STORE_NAME
+        from grace.prediction.artifact import ArtifactError
 
         file = store if store.suffix else store / STORE_NAME
+        refused: list[ArtifactError] = []
         with ResultsStore(file) as opened:
             for folder in run:
-                opened.add(folder)
-        say(f"{len(run)} added to {file}")
+                try:
+                    opened.add(folder)
+                except ArtifactError as error:
+                    refused.append(error)
+                    say(f"left out: {error}")
+        say(f"{len(run) - len(refused)} added to {file}, {len(refused)} left out")
+        if len(refused) == len(run):
+            raise refused[-1]
 
 
 @results_app.command()

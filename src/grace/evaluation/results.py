@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from grace.evaluation.bootstrap import Interval
 from grace.evaluation.fleet_prognostics import PrognosticsSummary
@@ -56,6 +56,15 @@ class HealthSet(_Value):
     accuracy: float
     macro_f1: float
     confusion: tuple[tuple[int, ...], ...]
+
+    @field_validator("confusion")
+    @classmethod
+    def _square(cls, rows: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        if not rows or any(len(row) != len(rows) for row in rows):
+            raise ValueError("confusion must be a square matrix, one row and column per class")
+        if any(not 0 <= count < 2**53 for row in rows for count in row):
+            raise ValueError("confusion must hold counts of 0 or more")
+        return rows
 
 
 class PredictorMetrics(_Value):
