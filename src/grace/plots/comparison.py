@@ -139,7 +139,7 @@ def pareto_front(data: TableLike, ax: Axes | None = None, *, time_unit: str = "c
         rest = np.setdiff1d(np.flatnonzero(known), front)
         ax.plot(rmse[rest], nasa[rest], "o", color=REFERENCE, ms=7, label="beaten in both")
         ax.plot(rmse[front], nasa[front], "o", color=MODEL, ms=8, label="on the front")
-        named = np.flatnonzero(known) if known.sum() <= 25 else front
+        named = np.flatnonzero(known) if known.sum() <= 8 else front  # more names would overlap
         for i in named:
             ax.annotate(
                 str(frame["name"][int(i)]), (rmse[i], nasa[i]), xytext=(7, 5),
