@@ -11,6 +11,7 @@ import typer
 from grace._version import __version__
 from grace.cli.data import data_app
 from grace.cli.diagnose import diagnose
+from grace.cli.explain import explain
 from grace.cli.export import export
 from grace.cli.grid import grid
 from grace.cli.methods import methods
@@ -53,6 +54,7 @@ app.command(rich_help_panel=START)(predict)
 app.command(rich_help_panel=START)(report)
 app.add_typer(data_app, name="data", rich_help_panel=DATA)
 app.command(rich_help_panel=DATA)(plan)
+app.command(rich_help_panel=DATA)(explain)
 app.command(rich_help_panel=DATA)(export)
 app.command(rich_help_panel=EVALUATE)(evaluate)
 app.command(rich_help_panel=EVALUATE)(diagnose)

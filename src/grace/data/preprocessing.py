@@ -249,8 +249,12 @@ class Preprocessor:
 
     def _normalise(self, values: Array, labels: npt.NDArray[np.int64]) -> Array:
         """(x − μ_c)/(σ_c + ε), missing values NaN, (R, C)."""
-        scale = np.where(self.constant_, self.fallback_, self.std_ + self.config.epsilon)
-        return np.asarray((values - self.mean_[labels]) / scale[labels])
+        return np.asarray((values - self.mean_[labels]) / self.scale_[labels])
+
+    @property
+    def scale_(self) -> Array:
+        """What a channel is divided by in each condition, (k, C)."""
+        return np.where(self.constant_, self.fallback_, self.std_ + self.config.epsilon)
 
     def _outside(self, normalised: Array) -> npt.NDArray[np.bool_]:
         """Values beyond the training range by more than half its width, (R, C)."""

@@ -14,16 +14,17 @@ from grace.candidates import Candidate, Stack, fit_each, out_of_fold
 from grace.data.defaults import derive_defaults
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
-from grace.data.labels import LabelConfig, capped_rul, health_class
+from grace.data.labels import LabelConfig, health_class
 from grace.data.preprocessing import Preprocessor, PreprocessorConfig
 from grace.data.schema import FleetSchema
 from grace.data.splits import kfold_units
 from grace.data.table import read_table
 from grace.data.table.table_schema import load_table_schema
+from grace.estimator.evaluation import evaluate_fleet
+from grace.estimator.explanation import Explanation, explain_units
 from grace.estimator.inputs import fleet_like_training, predict_rows, wanted_rows
 from grace.estimator.report import LEFT_OUT, ModelReport, model_report
 from grace.estimator.saved_model import STACK, Learned, load_model, save_model
-from grace.evaluation import mae, nasa_score, rmse
 from grace.uncertainty import DistributionModel, RULDistribution, fit_distribution
 
 __all__ = ["RULModel"]
@@ -302,31 +303,31 @@ class RULModel:
         Raises:
             DataError: no unit has a known remaining life.
         """
-        fleet = self._fleet(table, **keys)
-        last = wanted_rows(fleet, every_row=False)
-        raw, capped = fleet.rul()[last], capped_rul(fleet, self.labels_)[last]
-        known = np.isfinite(raw)
-        if not known.any():
-            raise DataError(
-                "no unit has a known remaining life, so nothing can be evaluated.",
-                source=fleet.name,
-                remedy='give the fates, e.g. fate={"rul_at_end": "hours_left"}.',
-            )
-        frame, distribution = self._distribution(fleet, every_row=False)
-        predicted = frame[STACK].to_numpy()[known]
-        low, high = (side[known] for side in distribution.interval(coverage))
-        raw, capped = raw[known], capped[known]
-        return {
-            "n_units": int(known.sum()),
-            "rmse_capped": float(rmse(capped, predicted)),
-            "mae_capped": float(mae(capped, predicted)),
-            "nasa_capped": float(nasa_score(capped, predicted)),
-            "rmse_raw": float(rmse(raw, predicted)),
-            "interval_coverage": float(np.mean((low <= raw) & (raw <= high))),
-            "interval_width": float(np.mean(high - low)),
-            "coverage": coverage,
-            "time_unit": fleet.schema.time_unit,
-        }
+        return evaluate_fleet(self._fleet(table, **keys), self._learned, coverage)
+
+    def explain(
+        self, table: Any, units: Sequence[Any] | None = None, **options: int
+    ) -> list[Explanation]:
+        """Why units are predicted as they are at their last row; takes seconds per unit.
+
+        Args:
+            table: as in :meth:`predict`.
+            units: only these; None means all.
+            **options: ``neighbours`` (5), how many like training units to show; ``samples`` (10),
+                orderings of the channels that Shapley values are averaged over.
+
+        Returns:
+            One per unit: which channels moved, what that changes in the predicted RUL (Shapley
+            values, Strumbelj and Kononenko 2010), and like training units with their outcomes.
+
+        Raises:
+            ImportError: captum is not installed (extra ``explain``).
+            DataError: the table cannot be used, or a unit is not in it.
+        """
+        fleet = self._fleet(table)
+        return explain_units(
+            fleet, self._learned, self.oof_, units=units, seed=self.seed, **options
+        )
 
     def score(self, table: Any, **keys: Any) -> float:
         """Negative RMSE of :meth:`evaluate` on capped labels: higher is better."""
