@@ -80,8 +80,8 @@ def test_channels_move_as_the_fault_mode_of_the_unit_says(
             name: np.corrcoef(moved, [shift[c] for c in known["channel"]])[0, 1]
             for name, shift in signature.items()
         }
-        assert max(fits, key=lambda name: fits[name]) == mode
-        assert fits[mode] > 0.6  # the start of a record is worn a little already
+        (other,) = set(fits) - {mode}
+        assert fits[mode] > fits[other] + 0.5
 
 
 def test_a_channel_that_knows_nothing_has_next_to_no_effect(explained: list[Explanation]) -> None:
