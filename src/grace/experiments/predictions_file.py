@@ -90,7 +90,7 @@ def _check_numbers(path: Path, frame: pl.DataFrame, name: str) -> None:
 
 def _check_health(path: Path, column: pl.Series) -> None:
     integers = column.dtype.is_integer() and not column.null_count()
-    if not integers or not column.is_between(0, _MAX_CLASSES).all():
+    if not integers or not column.cast(pl.Float64).is_between(0, _MAX_CLASSES).all():
         raise _unusable(path, "column health: holds values that are no class index")
 
 
