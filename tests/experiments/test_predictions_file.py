@@ -55,7 +55,8 @@ def test_values_that_no_run_writes_are_refused(
     path = written(tmp_path, table().with_columns(change))
     with pytest.raises(ArtifactError, match=said) as caught:
         read_predictions(path)
-    assert str(path) in str(caught.value) and "Remedy" in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "Remedy" in str(caught.value)
 
 
 def test_a_missing_column_and_a_missing_file_are_named(tmp_path: Path) -> None:
