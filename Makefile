@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # All extras whose tests would otherwise be skipped; MLflow is tested with a fake client.
-EXTRAS := plan,explain,ncmapss,surgery,cagrad,export,openvino,tensorboard
+EXTRAS := plan,explain,ncmapss,surgery,cagrad,export,openvino,tensorboard,ray
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast lint docs benchmark clean

@@ -172,7 +172,7 @@ def test_errors_a_user_can_mend_come_without_a_traceback(
             raise error
 
         monkeypatch.setattr(workers, "run", fail)
-        told[type(error)] = workers._do(task, None, there)
+        told[type(error)] = workers.do_task(task, None, there)
     assert {event.kind for event in told.values()} == {"failed"}
     assert told[ZeroDivisionError].text == "a bug"
     assert "ZeroDivisionError: a bug" in told[ZeroDivisionError].trace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,13 @@ from grace.cli.shared import (
 )
 
 
+class Engine(str, Enum):
+    """Where runs are trained."""
+
+    local = "local"
+    ray = "ray"
+
+
 def grid(
     dataset: Annotated[
         list[str] | None,
@@ -44,13 +52,29 @@ def grid(
             help="May be repeated.", show_default="--config, else 42, 123, 456, 789, 1024"
         ),
     ] = None,
-    parallel_runs: Annotated[int, typer.Option(help="Number of runs at the same time.", min=1)] = 1,
+    engine: Annotated[
+        Engine,
+        typer.Option(help="local: this machine; ray: the cluster of RAY_ADDRESS (extra ray)."),
+    ] = Engine.local,
+    parallel_runs: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of runs at the same time.",
+            min=1,
+            show_default="1; with ray, what the cluster has room for",
+        ),
+    ] = None,
     threads_per_run: Annotated[
         int | None,
         typer.Option(
-            help="CPU threads of each run.", min=1, show_default="all threads / parallel runs"
+            help="CPU threads of each run.",
+            min=1,
+            show_default="all threads / parallel runs; with ray, 1",
         ),
     ] = None,
+    gpus_per_run: Annotated[
+        float, typer.Option(help="Share of a GPU that a run takes; only with ray.", min=0.0)
+    ] = 0.0,
     preset: Preset = None,
     config: ConfigFile = None,
     set_: Set = None,
@@ -71,6 +95,7 @@ def grid(
       grace grid --parallel-runs 2
       grace grid --dataset FD001 --dataset FD002 --method amnl --method grace
       grace grid --method gaba --method fixed:0.0477 --seed 1 --seed 2
+      RAY_ADDRESS=head:6379 grace grid --engine ray --out /shared/grid
     """
     with plain_errors("Finished runs and epochs are kept; the same command continues the grid."):
         base = load_config(
@@ -94,8 +119,10 @@ def grid(
             result = run_grid(
                 configs,
                 output,
+                engine=engine.value,
                 parallel_runs=parallel_runs,
                 threads_per_run=threads_per_run,
+                gpus_per_run=gpus_per_run,
                 data_root=data_root,
                 on_event=progress.on_event,
             )

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
 
 from grace.experiments.comparisons import control_of
+from grace.experiments.ray_engine import run_tasks_on_ray
 from grace.experiments.results_store import STORE_NAME, ResultsStore
 from grace.experiments.run import run_name
 from grace.experiments.training_data import load_data
@@ -25,6 +27,8 @@ __all__ = ["DEFAULT_METHODS", "SEEDS", "GridResult", "grid", "grid_configs"]
 # The 2 x 2 of inner loss and outer balancer.
 DEFAULT_METHODS = ("baseline", "amnl", "gaba", "grace")
 SEEDS = (42, 123, 456, 789, 1024)
+
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,10 @@ def grid(
     configs: Mapping[str, RunConfig],
     folder: str | Path,
     *,
-    parallel_runs: int = 1,
+    engine: Engine = "local",
+    parallel_runs: int | None = None,
     threads_per_run: int | None = None,
+    gpus_per_run: float = 0.0,
     data_root: str | Path | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> GridResult:
@@ -116,15 +122,20 @@ def grid(
 
     Args:
         configs: what to run, by the name of its folder.
-        folder: of the grid.
-        parallel_runs: how many at a time, each in a process of its own.
-        threads_per_run: threads of each; None shares out those that are available.
+        folder: of the grid. With ``engine="ray"`` on a file system that all nodes share.
+        engine: ``"local"`` trains in processes of this machine, ``"ray"`` on the cluster that the
+            environment variable ``RAY_ADDRESS`` names (extra ``ray``).
+        parallel_runs: how many at a time, each in a process of its own; None means 1, on a
+            cluster as many as it has room for.
+        threads_per_run: threads of each; None shares out those of this machine, on a cluster 1.
+        gpus_per_run: share of a GPU that each run takes; only on a cluster.
         data_root: where the data is; None searches the usual places.
         on_event: called with everything that happens.
 
     Raises:
-        ConfigError: there is nothing to run, a number is below 1, or an option of a dataset does
-            not exist.
+        ConfigError: there is nothing to run, a number is below 1, an option of a dataset does
+            not exist, or the cluster has no node for such runs.
+        WorkerError: worker processes cannot start, or a node of the cluster cannot be used.
         DataError: a dataset cannot be read.
         ArtifactError: a folder holds a finished run of another configuration.
 
@@ -134,12 +145,13 @@ def grid(
     """
     if not configs:
         raise ConfigError("a grid needs at least one dataset, one method and one seed")
-    if parallel_runs < 1 or (threads_per_run is not None and threads_per_run < 1):
-        raise ConfigError(
-            f"parallel_runs = {parallel_runs} and threads_per_run = {threads_per_run} must be ≥ 1"
-        )
+    numbers = {"parallel_runs": parallel_runs, "threads_per_run": threads_per_run}
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"{name} = {number} must be ≥ 1")
+    if gpus_per_run < 0 or (gpus_per_run and engine != "ray"):
+        raise ConfigError(f"gpus_per_run = {gpus_per_run:g} must be ≥ 0, and needs the engine ray")
     folder = Path(folder)
-    parallel = min(parallel_runs, len(configs))
     _check(configs, folder, data_root)
     outcomes: dict[str, Event] = {}
 
@@ -152,13 +164,21 @@ def grid(
             on_event(event)
 
     with ResultsStore(folder / STORE_NAME) as store:
-        run_tasks(
-            [Task(name, config.to_yaml(), folder / name) for name, config in configs.items()],
-            parallel=parallel,
-            threads=threads_per_run or max(1, torch.get_num_threads() // parallel),
-            data_root=None if data_root is None else Path(data_root),
-            on_event=note,
-        )
+        tasks = [Task(name, c.to_yaml(), folder.absolute() / name) for name, c in configs.items()]
+        root = None if data_root is None else Path(data_root).absolute()
+        if engine == "ray":
+            run_tasks_on_ray(
+                tasks,
+                parallel=parallel_runs,
+                threads=threads_per_run or 1,
+                data_root=root,
+                on_event=note,
+                gpus=gpus_per_run,
+            )
+        else:
+            parallel = min(parallel_runs or 1, len(configs))
+            threads = threads_per_run or max(1, torch.get_num_threads() // parallel)
+            run_tasks(tasks, parallel=parallel, threads=threads, data_root=root, on_event=note)
     return GridResult(folder, {name: outcomes[name] for name in configs})
 
 

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import yaml
@@ -29,7 +29,7 @@ from grace.training.config import RunConfig
 from grace.training.history import EpochRecord
 from grace.training.malloc import keep_freed_memory
 
-__all__ = ["Event", "Task", "run_tasks", "serve"]
+__all__ = ["Channel", "Event", "Task", "do_task", "run_tasks", "serve"]
 
 # How often a task is given to a new worker whose process ends before its first message. Memory may
 # be short for a moment; a process that can never start is not tried forever.
@@ -66,6 +66,13 @@ class Event:
     def ended(self) -> bool:
         """Whether this is the last event of the run."""
         return self.kind in ("finished", "already finished", "failed")
+
+
+class Channel(Protocol):
+    """What a run sends its events to: the connection to a parent process, or to a cluster."""
+
+    def send(self, event: Event, /) -> None:
+        """Send one event."""
 
 
 @dataclass
@@ -228,14 +235,14 @@ def serve(connection: Connection, threads: int, data_root: Path | None) -> None:
     keep_freed_memory()
     with suppress(EOFError, OSError):  # the parent is gone
         while True:
-            connection.send(_do(connection.recv(), data_root, connection))
+            connection.send(do_task(connection.recv(), data_root, connection))
 
 
 class _SendProgress(Callback):
     """Sends the finished share of the training to the parent process."""
 
-    def __init__(self, name: str, connection: Connection) -> None:
-        self.name, self.connection = name, connection
+    def __init__(self, name: str, channel: Channel) -> None:
+        self.name, self.channel = name, channel
         self.total, self.last = 1, 0.0
 
     def on_train_start(self, start: TrainStart) -> None:
@@ -250,20 +257,20 @@ class _SendProgress(Callback):
 
     def _send(self, steps: int) -> None:
         self.last = time.monotonic()
-        self.connection.send(Event(self.name, "progress", fraction=min(1.0, steps / self.total)))
+        self.channel.send(Event(self.name, "progress", fraction=min(1.0, steps / self.total)))
 
 
-def _do(task: Task, data_root: Path | None, connection: Connection) -> Event:
+def do_task(task: Task, data_root: Path | None, channel: Channel) -> Event:
     """Do one run, and how it ended."""
     began = time.monotonic()
 
     def stage(text: str) -> None:
-        connection.send(Event(task.name, "stage", text))
+        channel.send(Event(task.name, "stage", text))
 
     stage("starting")
     try:
         config = RunConfig.model_validate(yaml.safe_load(task.config))
-        progress = _SendProgress(task.name, connection)
+        progress = _SendProgress(task.name, channel)
         result = run(config, task.folder, data_root=data_root, callbacks=[progress], on_stage=stage)
     except (EOFError, BrokenPipeError):
         raise

@@ -1,0 +1,129 @@
+"""A grid on a local Ray cluster of two nodes: same results, resumed, lost workers replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from grace.experiments import Event, ResultsStore, grid, grid_configs, ray_engine
+from grace.experiments.results_store import STORE_NAME
+from grace.prediction.artifact import Artifact
+from grace.training.config import RunConfig
+from grace.training.errors import ConfigError
+
+Tiny = Callable[..., RunConfig]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of one CPU each, so that two runs at a time are on different nodes."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    size = 80 * 1024 * 1024
+    made = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": size}
+    )
+    made.add_node(num_cpus=1, object_store_memory=size)
+    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def configs(tiny: Tiny) -> dict[str, RunConfig]:
+    base = tiny()
+    plain = base.model_copy(update={"method": base.method.model_copy(update={"outer_options": {}})})
+    return grid_configs(plain, datasets=["sim"], methods=["amnl", "fixed:0.1"], seeds=[1, 2])
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_bits_of_one_machine_and_resumes(
+    cluster: Any, configs: dict[str, RunConfig], tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    far = grid(configs, tmp_path / "far", engine="ray", on_event=events.append)
+    here = grid(configs, tmp_path / "here", threads_per_run=1)
+    assert [e.kind for e in far.outcomes.values()] == ["finished"] * 4, far.failed
+    for name in configs:
+        ours = Artifact.load(here.folder / name).model.state_dict()
+        for key, value in Artifact.load(far.folder / name).model.state_dict().items():
+            assert torch.equal(value, ours[key]), key
+        kinds = [e.kind for e in events if e.name == name]
+        assert kinds[0] == "started"
+        assert kinds[-1] == "finished"
+        assert "progress" in kinds
+    tables = []
+    for folder in (far.folder, here.folder):
+        with ResultsStore(folder / STORE_NAME) as store:
+            tables.append(store.scores(protocol="validation"))
+    assert tables[0].height == 4
+    figures = ["run", "rmse_capped", "nasa_raw", "data_train", "version"]
+    assert tables[0].select(figures).equals(tables[1].select(figures))
+    again = grid(configs, tmp_path / "far", engine="ray")
+    assert [e.kind for e in again.outcomes.values()] == ["already finished"] * 4
+    assert not list((tmp_path / "far").glob(".ray-*"))
+
+
+@pytest.mark.slow
+def test_a_lost_worker_is_replaced_and_reported(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    long = {"long": tiny(training={"epochs": 400})}
+    killed: list[str] = []
+    events: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        if event.kind == "progress" and not killed:
+            killed.append(event.name)
+            for number in _workers_of(tmp_path / event.name):
+                os.kill(number, signal.SIGKILL)
+
+    result = grid(long, tmp_path, engine="ray", on_event=on_event)
+    assert not result.failed, result.failed
+    (name,) = killed
+    assert any("started again" in e.text for e in events if e.name == name)
+
+
+def _workers_of(folder: Path) -> list[int]:
+    """Processes that hold a file of the folder open."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                opened = [os.readlink(f) for f in (entry / "fd").iterdir()]
+            except OSError:
+                continue
+            if any(path.startswith(str(folder)) for path in opened):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.slow
+def test_what_no_node_can_do_is_refused_before_any_run(
+    cluster: Any, configs: dict[str, RunConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"64 threads.*the largest node has 1 CPUs"):
+        grid(configs, tmp_path, engine="ray", threads_per_run=64)
+    with pytest.raises(ConfigError, match=r"0\.5 GPUs"):
+        grid(configs, tmp_path, engine="ray", gpus_per_run=0.5)
+
+
+def test_without_ray_the_extra_is_named(
+    configs: dict[str, RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"grace-rul\[ray\]"), ray_engine.connected():
+        pass
+
+
+def test_a_share_of_a_gpu_needs_the_cluster(configs: dict[str, RunConfig], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs the engine ray"):
+        grid(configs, tmp_path, gpus_per_run=0.5)
