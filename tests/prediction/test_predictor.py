@@ -1,8 +1,9 @@
-"""Predictions: one per unit, whoever is beside it, in whatever order it came."""
+"""Predictions: one per unit, whatever other units there are, in whatever order they came."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,8 +12,8 @@ import torch
 
 from grace.data import DataError, Dataset, Fleet
 from grace.data.labels import LabelConfig
-from grace.data.preprocessing import UnseenConditionWarning
-from grace.prediction import Artifact, Predictor
+from grace.data.preprocessing import Preprocessor, UnseenConditionWarning
+from grace.prediction import Artifact, ArtifactError, Predictor
 
 NUMBERS = ["rul", "p_health_0", "p_health_1", "p_health_2"]
 
@@ -159,3 +160,15 @@ def test_flags_of_the_inputs_are_given_by_unit(predictor: Predictor, data: Datas
     assert flags["unit"].to_list() == data.test.unit_ids
     assert flags["padded"].to_list() == (data.test.lengths() < 12).tolist()
     assert flags["rows_outside"].sum() == flags["rows_filled"].sum() == 0
+
+
+def test_preprocessing_of_another_network_is_refused(
+    artifact: Artifact, data: Dataset, tmp_path: Path
+) -> None:
+    fewer = artifact.config.features.model_copy(update={"age": not artifact.config.features.age})
+    other = Preprocessor(fewer, default_sensors=data.default_sensors, default_conditions=3)
+    replace(artifact, preprocessor=other.fit(data.train)).save(tmp_path)
+    loaded = Predictor.load(tmp_path)
+    with pytest.raises(ArtifactError, match="channels, but the network takes") as caught:
+        loaded.predict(data.test)
+    assert str(tmp_path / "artifact.json") in str(caught.value)

@@ -58,8 +58,8 @@ class _Units(_Part):
 
 
 class _Computed(_Part):
-    device: str | None = None
-    precision: str | None = None
+    device: str
+    precision: str
 
 
 class _Provenance(_Part):

@@ -14,7 +14,7 @@ import torch
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 from grace.data.windows import WindowSet
-from grace.prediction.artifact import Artifact
+from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.runtime import Runtime, make_runtime
 from grace.training.device import resolve_device
 from grace.training.inference import scoring_batch
@@ -59,6 +59,7 @@ class Predictor:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be ≥ 1")
         self.artifact = artifact
+        self.source = "artifact"  # what messages name; `load` sets the file
         where = "cpu" if device == "auto" and runtime != "torch" else device
         self.device = resolve_device(where)
         self.batch_size = batch_size or scoring_batch(self.device)
@@ -74,7 +75,9 @@ class Predictor:
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> Predictor:
         """From an artifact folder; ``options`` as for the class."""
-        return cls(Artifact.load(folder), **options)
+        made = cls(Artifact.load(folder), **options)
+        made.source = str(Path(folder) / "artifact.json")
+        return made
 
     def predict(self, fleet: Fleet, *, every_row: bool = False) -> pl.DataFrame:
         """Predictions for the last row of each unit, or for every row.
@@ -93,6 +96,7 @@ class Predictor:
             DataError: a column the model needs is missing, the fleet counts time in another unit
                 than the model, an operating condition is unseen and the artifact was made with
                 ``unseen="error"``, or a prediction is NaN or infinite.
+            ArtifactError: preprocessing and network do not belong together.
         """
         config, known = self.artifact.config, self.artifact.preprocessor.schema_.time_unit
         if fleet.schema.time_unit != known:
@@ -106,6 +110,12 @@ class Predictor:
         windows = WindowSet.build(
             table, fleet, config.labels, config.windows, every_row=True, labelled_only=False
         )
+        if windows.n_channels != self.artifact.model.c_in:
+            raise ArtifactError(
+                f"{self.source}: the preprocessing makes {windows.n_channels} channels, but the "
+                f"network takes {self.artifact.model.c_in}. Remedy: restore the file from a copy, "
+                "or train again."
+            )
         if not every_row:
             windows = windows.last_of_each_unit()
         rul, probabilities = score(
