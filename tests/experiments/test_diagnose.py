@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -93,3 +95,25 @@ def test_the_command() -> None:
         assert name in shown.output
     wrong = CliRunner().invoke(app, ["diagnose", "--dataset", "nothing"])
     assert wrong.exit_code == 2
+
+
+def test_a_table_is_measured_without_a_test_set(data: Dataset) -> None:
+    config = RunConfig.load(overrides={"method": {"name": "gaba"}, "seed": 3})
+    found = diagnose(config, dataset=data.train, seconds=2.0)
+    assert found.measured > 0
+    assert found.dataset == data.train.name
+    assert found.method.startswith("mse+")
+
+
+def test_the_command_reads_a_table_with_its_schema(data: Dataset, tmp_path: Path) -> None:
+    table = tmp_path / "pumps.csv"
+    data.train.frame.write_csv(table)
+    keys = {"unit": data.train.schema.unit, "time": data.train.schema.time, "time_unit": "cycles"}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(keys | {"fate": "end_of_record"}))
+    call = ["diagnose", "--data", str(table), "--seconds", "1"]
+    done = CliRunner().invoke(app, [*call, "--schema", str(tmp_path / "s.yaml")])
+    assert done.exit_code == 0, done.output
+    assert "recommended:" in done.output
+    refused = CliRunner().invoke(app, call)
+    assert refused.exit_code == 2
+    assert "--suggest" in refused.output

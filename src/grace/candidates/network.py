@@ -28,7 +28,7 @@ from grace.training.presets import DEFAULT_PRESET
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 from grace.training.trainer import Trainer, copy_with_weights
 
-__all__ = ["Network"]
+__all__ = ["Network", "network_configuration"]
 
 _GRID = 4096.0  # inputs are rounded to this fraction of a standard deviation
 _CHUNK_ROWS = 100_000  # rows preprocessed at a time when predicting
@@ -73,7 +73,7 @@ class Network(Candidate):
     ) -> None:
         if not np.isfinite(labels.cap):
             labels = LabelConfig(cap=max(self.cap_, 1e-300))
-        self.config_ = _configuration(fleet, labels, self.method, self.preset, shared, seed)
+        self.config_ = network_configuration(fleet, labels, self.method, self.preset, shared, seed)
         self.preprocessor_ = Preprocessor(
             self.config_.features, default_conditions="auto" if fleet.schema.settings else 1
         ).fit(fleet)
@@ -159,14 +159,15 @@ class Network(Candidate):
         self.networks_ = tuple(networks)
 
 
-def _configuration(
+def network_configuration(
     fleet: Fleet,
     labels: LabelConfig,
     method: str,
     preset: str,
-    shared: SharedFeatures | None,
-    seed: int,
+    shared: SharedFeatures | None = None,
+    seed: int = 0,
 ) -> RunConfig:
+    """Configuration of the network for a fleet: derived from it where the preset leaves it open."""
     values = dict(derive_defaults(fleet, cap=labels.cap).values)
     if preset != "fast":
         values = {k: v for k, v in values.items() if k not in ("model", "training")}

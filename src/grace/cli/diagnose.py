@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from grace.cli.shared import ConfigFile, DataRoot, Preset, Set, load_config, out, plain_errors, say
+from grace.cli.shared import (
+    ConfigFile,
+    DataRoot,
+    Preset,
+    Set,
+    load_config,
+    out,
+    plain_errors,
+    say,
+    stop,
+)
 
 __all__ = ["diagnose"]
 
@@ -15,6 +26,14 @@ __all__ = ["diagnose"]
 def diagnose(
     dataset: Annotated[
         str | None, typer.Option(help="A name from `grace data list`.", show_default="sim")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A table of your own, instead of a dataset.", show_default=False),
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with the roles of the table's columns.", show_default=False),
     ] = None,
     method: Annotated[
         str | None,
@@ -31,6 +50,11 @@ def diagnose(
     The first epochs are trained with equal weights. Reported are the ratio of
     the gradient norms, their cosine, and how long GABA would be on its floor.
     The test set is not read.
+
+    \b
+    Examples:
+      grace diagnose --dataset FD001
+      grace diagnose --data pumps.csv --schema pumps.yaml
     """
     with plain_errors("Nothing was written."):
         chosen = load_config(
@@ -43,11 +67,27 @@ def diagnose(
         from grace.experiments.diagnose import diagnose as measure
         from grace.formatting import duration, interval, number, percent
 
+        fleet = None
+        if data is not None:
+            if dataset is not None:
+                stop("--data and --dataset exclude each other")
+            if schema is None:
+                stop(
+                    f"--data {data}: the roles of its columns are not known. Remedy: `grace data "
+                    f"describe {data} --suggest` proposes a schema; check it and give it by "
+                    "--schema"
+                )
+            from grace.data import read_table
+
+            fleet = read_table(data, schema=schema)
+        elif schema is not None:
+            stop("--schema describes a table: give the table by --data")
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=out, transient=True) as progress:
             task = progress.add_task("reading the data")
             found = measure(
                 chosen,
+                dataset=fleet,
                 data_root=data_root,
                 seconds=seconds,
                 on_step=lambda step, epoch: progress.update(

@@ -12,8 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from grace.candidates.network import network_configuration
 from grace.core.gaba import GABALoss
-from grace.data.fleet import Dataset
+from grace.data.defaults import derive_defaults
+from grace.data.fleet import Dataset, Fleet
+from grace.data.labels import LabelConfig
 from grace.experiments.comparisons import CONTROL_WEIGHT
 from grace.experiments.training_data import build_training_data, load_data
 from grace.formatting import number, percent
@@ -97,7 +100,7 @@ class _Recorder(Callback):
 def diagnose(
     config: RunConfig,
     *,
-    dataset: Dataset | None = None,
+    dataset: Dataset | Fleet | None = None,
     data_root: str | Path | None = None,
     seconds: float = 40.0,
     on_step: Callable[[int, int], None] | None = None,
@@ -109,7 +112,8 @@ def diagnose(
     Args:
         config: of the training that is planned. Its inner loss is used, because it decides the
             norm of the RUL gradient; its outer method is replaced by equal weights.
-        dataset: the data; None loads ``config.dataset``.
+        dataset: the data; None loads ``config.dataset``. For a fleet, everything but method and
+            seed is derived from it, as the network of :class:`~grace.RULModel` does.
         data_root: where the data is; None searches the usual places.
         seconds: at most so long a training; at least one measurement is made.
         on_step: called after each step with the number of steps and epochs so far.
@@ -125,7 +129,10 @@ def diagnose(
         True
     """
     began = time.perf_counter()
-    data = dataset if dataset is not None else load_data(config, data_root)
+    if isinstance(dataset, Fleet):
+        config, data = _of_fleet(config, dataset)
+    else:
+        data = dataset if dataset is not None else load_data(config, data_root)
     inner = config.method.build().inner_name
     changed = {
         "method": {"name": f"{inner}+fixed:0.5"},
@@ -164,6 +171,19 @@ def diagnose(
         data.name, recorder.steps, recorder.epochs, len(norms), time.perf_counter() - began,
         middle, low, high, cosine, conflict, planned, begins, share, f"{inner}+{outer}", reason,
     )  # fmt: skip
+
+
+def _of_fleet(config: RunConfig, fleet: Fleet) -> tuple[RunConfig, Dataset]:
+    """Configuration for a fleet, and the fleet as a dataset whose test set is never read."""
+    labels = LabelConfig.model_validate(derive_defaults(fleet).values["labels"])
+    made = network_configuration(fleet, labels, config.method.name, config.preset, seed=config.seed)
+    if made.features.n_conditions is None:
+        features = made.features.model_copy(
+            update={"n_conditions": "auto" if fleet.schema.settings else 1}
+        )
+        made = made.model_copy(update={"features": features})
+    empty = fleet.select([])
+    return made, Dataset(fleet.name, fleet, empty, fleet.schema.sensors, 1, "a table")
 
 
 def floor_share(ratios: Array, steps: int) -> tuple[int | None, float]:
