@@ -280,3 +280,35 @@ def test_defaults_are_the_published_ones() -> None:
         "update_every": 1,
         "site": "shared",
     }
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_before_any_norm_both_averages_are_equal_weights(size: int) -> None:
+    gaba = GABALoss(n_tasks=size)
+    for name in ("lambda_raw", "lambda_ema"):
+        assert gaba.telemetry()[name].tolist() == pytest.approx([1 / size] * size)
+
+
+@pytest.mark.parametrize("site", ["shared", "last_layer", "feature"])
+def test_every_site_is_accepted_and_kept(site: Any) -> None:
+    assert GABALoss(site=site).init_options()["site"] == site
+
+
+def test_the_share_on_the_floor_counts_steps_after_the_warm_up() -> None:
+    gaba = GABALoss(warmup_steps=1, beta=0.0)
+    feed(gaba, 1.0, 1.0)
+    assert gaba.telemetry()["floor_share"] == 0.0
+    feed(gaba, 1000.0, 1.0)
+    assert gaba.telemetry()["floor_share"] == 1.0
+    feed(gaba, 1.0, 1.0)
+    assert gaba.telemetry()["floor_share"] == 0.5
+    counted = (gaba.step_count, gaba.skipped_count, gaba.floor_count)
+    assert [c.dtype for c in counted] == [torch.int64] * 3
+    assert [int(c) for c in counted] == [3, 0, 1]
+
+
+def test_a_weight_exactly_on_the_floor_is_not_below_it() -> None:
+    gaba = GABALoss(warmup_steps=0, beta=0.0, min_weight=0.25)
+    feed(gaba, 3.0, 1.0)
+    assert gaba.ema_weights.tolist() == [0.25, 0.75]
+    assert not gaba.telemetry()["floor_active"]

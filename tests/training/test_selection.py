@@ -1,130 +1,97 @@
-"""The selected monitor drives schedule and early stopping; the averaged weights are evaluated."""
+"""What is evaluated, and what drives schedule and selection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
 from grace.training import trainer as module
-from grace.training.callbacks import Callback, StepEnd, TrainStart
-from grace.training.schedule import LearningRate
-from grace.training.trainer import FitResult, Trainer
+from grace.training.inference import predict_windows
+from grace.training.trainer import FitResult, Trainer, copy_with_weights
 
 Make = Callable[..., Trainer]
 
 
-def script(
-    monkeypatch: pytest.MonkeyPatch, small: Any, curves: Mapping[str, Sequence[float]]
-) -> dict[str, Any]:
-    """Monitors whose RMSE follow given curves, whatever the network predicts."""
-    sets = {"validation": small.held_out, "test": small.train}
-    left = {len(sets[name]): iter(curve) for name, curve in curves.items()}
-    assert len(left) == len(curves)
-
-    def scripted(model: Any, windows: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return windows.rul + next(left[len(windows)]), torch.zeros(1)
-
-    monkeypatch.setattr(module, "predict_windows", scripted)
-    return {name: sets[name] for name in curves}
+def fit(trainer: Trainer, small: Any, **monitors: Any) -> FitResult:
+    return trainer.fit(small.train, monitors or {"validation": small.held_out}, select="validation")
 
 
-def fit(trainer: Trainer, small: Any, monitors: Mapping[str, Any]) -> FitResult:
-    return trainer.fit(small.train, monitors, select="validation")
+def test_the_averaged_weights_are_evaluated_and_kept(small: Any, make_trainer: Make) -> None:
+    options = {"epochs": 1, "lr": 0.02, "warmup_epochs": 0, "ema_warmup": False}
+    trainer = make_trainer(ema_decay=0.9, **options)
+    averaged = fit(trainer, small).best["validation"]
+    raw = {k: v.detach().clone() for k, v in trainer.model.state_dict().items()}
+    alone = fit(make_trainer(ema_decay=0.0, **options), small).best["validation"]
+    name = "rul_head.net.0.weight"
+    if name not in raw:
+        name = next(k for k in raw if k.startswith("rul_head") and k.endswith("weight"))
+    # averaging changes what is evaluated, not how the raw weights are trained
+    assert torch.equal(raw[name], alone.weights[name])
+    assert not torch.allclose(averaged.weights[name], raw[name], atol=1e-4)
+    rul, _ = predict_windows(copy_with_weights(small.model(), averaged.weights), small.held_out)
+    rmse = (rul - small.held_out.rul).double().square().mean().sqrt().item()
+    assert averaged.rmse == pytest.approx(rmse * small.held_out.time_unit, rel=1e-6)
+    assert averaged.rmse != alone.rmse
 
 
-def rates_driven_by_loss(trainer: Trainer, result: FitResult) -> list[float]:
-    """The rates that a schedule driven by the training loss would have set."""
-    optimizer = torch.optim.SGD(trainer.model.parameters(), lr=trainer.config.lr)
-    rate, rates = LearningRate(optimizer, trainer.config), []
-    for record in result.history:
-        rate.before_epoch(record.epoch)
-        rates.append(rate.current)
-        rate.after_epoch(record.epoch, record.loss)
-    return rates
+@pytest.fixture
+def scripted(
+    monkeypatch: pytest.MonkeyPatch, small: Any
+) -> Callable[[dict[str, list[float]]], None]:
+    """Makes the monitors report given RMSEs, one per epoch, whatever the network predicts."""
+
+    def install(curves: dict[str, list[float]]) -> None:
+        sizes = {"validation": len(small.held_out), "test": len(small.train)}
+        assert len(set(sizes.values())) == 2
+        left: dict[int, Iterator[float]] = {sizes[k]: iter(v) for k, v in curves.items()}
+
+        def predict(model: Any, windows: Any, **options: Any) -> tuple[Any, Any]:
+            return windows.rul.cpu() + next(left[len(windows)]), torch.zeros(1)
+
+        monkeypatch.setattr(module, "predict_windows", predict)
+
+    return install
 
 
-FLAT, FALLING, RISING = [5.0] * 8, [9.0 - e for e in range(8)], [1.0 + e for e in range(8)]
+def rates(result: FitResult) -> list[float]:
+    return [record.lr for record in result.history]
 
 
-def test_the_rate_falls_when_the_selected_monitor_stalls_although_the_loss_falls(
-    small: Any, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+def test_the_plateau_follows_the_validation_rmse_not_the_training_loss(
+    small: Any, make_trainer: Make, scripted: Any
 ) -> None:
-    monitors = script(monkeypatch, small, {"validation": FLAT, "test": FALLING})
-    trainer = make_trainer(
-        "baseline", epochs=8, warmup_epochs=0, plateau_patience=1, lr=2e-2,
-        early_stopping_patience=None,
-    )  # fmt: skip
-    result = fit(trainer, small, monitors)
-    rates = [2e-2] * 3 + [1e-2] * 2 + [5e-3] * 2 + [2.5e-3]
-    assert [record.lr for record in result.history] == pytest.approx(rates)
-    assert rates_driven_by_loss(trainer, result) != pytest.approx(rates)
+    options = {"epochs": 6, "warmup_epochs": 0, "plateau_patience": 0, "lr": 0.01}
+    scripted({"validation": [5.0, 6.0, 7.0, 8.0, 9.0, 10.0]})
+    worse = fit(make_trainer("baseline", **options), small)
+    loss = [record.loss for record in worse.history]
+    assert min(loss[1:]) < loss[0]  # the training loss did improve meanwhile
+    assert rates(worse) == pytest.approx([0.01 * 0.5 ** max(0, e - 1) for e in range(6)])
+    scripted({"validation": [10.0, 9.0, 8.0, 7.0, 6.0, 5.0]})
+    # with a learning rate this high the training loss rises between some epochs
+    better = fit(make_trainer("baseline", **{**options, "lr": 0.3}), small)
+    rising = [record.loss for record in better.history]
+    assert any(b > min(rising[: i + 1]) for i, b in enumerate(rising[1:]))
+    assert rates(better) == pytest.approx([0.3] * 6)
 
 
-def test_the_rate_stays_while_the_selected_monitor_improves(
-    small: Any, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+def test_schedule_and_early_stopping_do_not_follow_the_test_set(
+    small: Any, make_trainer: Make, scripted: Any
 ) -> None:
-    monitors = script(monkeypatch, small, {"validation": FALLING, "test": RISING})
-    trainer = make_trainer(
-        epochs=8,
-        warmup_epochs=0,
-        plateau_patience=0,
-        lr=1e-5,
-        min_lr=0.0,
-        early_stopping_patience=1,
-    )
-    result = fit(trainer, small, monitors)
-    assert [record.lr for record in result.history] == pytest.approx([1e-5] * 8)
-    assert rates_driven_by_loss(trainer, result) != pytest.approx([1e-5] * 8)
+    options = {
+        "epochs": 6, "warmup_epochs": 0, "plateau_patience": 0, "early_stopping_patience": 2,
+        "lr": 0.01,
+    }  # fmt: skip
+    monitors = {"validation": small.held_out, "test": small.train}
+    falling, rising = [10.0, 9.0, 8.0, 7.0, 6.0, 5.0], [5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
+    scripted({"validation": falling, "test": rising})
+    result = fit(make_trainer(**options), small, **monitors)
     assert not result.stopped_early
-
-
-def test_early_stopping_ignores_other_monitors(
-    small: Any, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monitors = script(monkeypatch, small, {"validation": RISING, "test": FALLING})
-    result = fit(make_trainer(epochs=8, early_stopping_patience=3), small, monitors)
-    assert (len(result.history), result.stopped_early) == (4, True)
-    assert (result.best["validation"].epoch, result.best["test"].epoch) == (0, 3)
-
-
-class Weights(Callback):
-    """The raw weights after every step."""
-
-    def __init__(self) -> None:
-        self.steps: list[dict[str, torch.Tensor]] = []
-
-    def on_train_start(self, start: TrainStart) -> None:
-        self.model = start.model
-
-    def on_step_end(self, step: StepEnd) -> None:
-        self.steps.append({k: v.detach().clone() for k, v in self.model.named_parameters()})
-
-
-@pytest.mark.parametrize("decay", [0.6, 0.0])
-def test_the_average_of_the_weights_is_evaluated_and_kept(
-    small: Any, make_trainer: Make, monkeypatch: pytest.MonkeyPatch, decay: float
-) -> None:
-    evaluated: list[dict[str, torch.Tensor]] = []
-    original = module.predict_windows
-
-    def spy(model: Any, *args: Any, **options: Any) -> Any:
-        evaluated.append({k: v.detach().clone() for k, v in model.named_parameters()})
-        return original(model, *args, **options)
-
-    monkeypatch.setattr(module, "predict_windows", spy)
-    seen = Weights()
-    trainer = make_trainer(
-        epochs=1, batch_size=8, ema_decay=decay, ema_warmup=False, lr=0.01, callbacks=[seen]
-    )
-    result = fit(trainer, small, {"validation": small.held_out})
-    expected = seen.steps[0]
-    for raw in seen.steps[1:]:
-        expected = {k: decay * v + (1 - decay) * raw[k] for k, v in expected.items()}
-    for name, value in expected.items():
-        torch.testing.assert_close(evaluated[0][name], value)
-        torch.testing.assert_close(result.best["validation"].weights[name], value)
-    moved = max(float((v - seen.steps[-1][k]).abs().max()) for k, v in evaluated[0].items())
-    assert (moved > 1e-4) == (decay > 0)
+    assert rates(result) == pytest.approx([0.01] * 6)
+    assert (result.best["validation"].epoch, result.best["test"].epoch) == (5, 0)
+    scripted({"validation": rising, "test": falling})
+    stopped = fit(make_trainer(**options), small, **monitors)
+    assert stopped.stopped_early
+    assert len(stopped.history) == 3
