@@ -92,7 +92,7 @@ def check(scores: pl.DataFrame, dataset: str, advice: str) -> dict[str, Any]:
 def document(made: dict[str, Any]) -> list[str]:
     """The table and the sentence of the guide."""
     lines = [
-        "| dataset, inner loss | ratio of norms | GABA on its floor | advice | RMSE | loss | better |",
+        "| dataset, inner loss | ratio of norms | on its floor | advice | RMSE | loss | better |",
         "| --- | --: | --: | --- | --: | --: | --- |",
     ]
     both = list(zip(made["measured"], made["checked"], strict=True))
@@ -111,10 +111,13 @@ def document(made: dict[str, Any]) -> list[str]:
         "",
         f"The advice was right in {made['right']} of {made['of']} cases: no method of the grid was "
         "significantly better (paired over five seeds, Holm). The mean loss against the method "
-        f"that turned out best is {np.mean(losses):.2f} RMSE, which is less than one standard "
-        "deviation over seeds. On these datasets hardly any advice could have been wrong: no "
-        "method differs significantly from another.",
+        f"that turned out best is {np.mean(losses):.2f} RMSE.",
     ]
+    if not any(c["better"] for _, c in both):
+        lines[-1] += (
+            " No method was significantly better anywhere, so hardly any advice could have been "
+            "wrong on these datasets."
+        )
     return lines
 
 
