@@ -240,3 +240,14 @@ def test_without_levels_a_constant_offset_of_a_unit_is_invisible() -> None:
     assert fitted.sensors_only().transform(Fleet.from_frame(frame, schema)).names == ("s",)
     with pytest.raises(ValueError, match="see no sensor"):
         PreprocessorConfig(include_sensors=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("range", 3.0), ("range", [1.0]), ("limits", [[0.0]]), ("missing", True)]
+)
+def test_a_stored_array_of_another_shape_is_refused(key: str, value: object) -> None:
+    fitted = Preprocessor(PreprocessorConfig(), default_conditions=1)
+    state = fitted.fit(Fleet.from_frame(raw(), SCHEMA)).to_dict()
+    assert len(SCHEMA.sensors) > 1
+    with pytest.raises(ValueError, match="reshape"):
+        Preprocessor.from_dict({**state, key: value})

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -356,7 +357,8 @@ def verdict(command: str, folder: Path, status: int, error: BaseException | None
         _, found, message = text.partition("error: ")
         if not found or message.rstrip("\n").count("\n"):
             return "the message is not one line"
-        if str(folder) not in message and "the prediction of unit" not in message:
+        names_unit = re.search(r"\bunit \S", message)  # of the data, where no file is at fault
+        if str(folder) not in message and not names_unit:
             return "the message names neither file nor unit"
     return ""
 

@@ -108,10 +108,11 @@ def _named_fleet(
 ) -> Fleet:
     """The units to predict, from a dataset that grace knows by name."""
     from grace.data.readers import load_dataset
-    from grace.experiments.training_data import load_data
+    from grace.experiments.training_data import load_stored_data
 
     if dataset is None:
-        data = load_data(predictor.artifact.config, data_root)
+        folder = Path(predictor.source).parent
+        data = load_stored_data(predictor.artifact.config, folder, data_root)
     else:
         data = load_dataset(dataset, root=data_root)
     return data.test if part is Part.test else data.train

@@ -386,10 +386,11 @@ class Preprocessor:
         limits = state["limits"]
         if limits is None:
             limits = [[-np.inf] * len(self.sensors_), [np.inf] * len(self.sensors_)]
-        self.limits_ = np.asarray(limits, dtype=np.float64)
-        self.missing_ = np.asarray(state["missing"], dtype=np.bool_)
+        pairs = (2, len(self.sensors_))
+        self.limits_ = np.asarray(limits, dtype=np.float64).reshape(pairs)
+        self.missing_ = np.asarray(state["missing"], dtype=np.bool_).reshape(len(self.sensors_))
         self.median_ = np.asarray(state["median"], dtype=np.float64).reshape(shape)
-        self.range_ = np.asarray(state["range"], dtype=np.float64)
+        self.range_ = np.asarray(state["range"], dtype=np.float64).reshape(pairs)
         self.dropped_ = dict(state["dropped"])
         self.static_ = StaticEncoder.from_dict(state["static"])
         self.step_, self.irregular_ = float(state["step"]), bool(state["irregular"])

@@ -30,7 +30,12 @@ from grace.experiments.run_dir import (
     staging_dir,
 )
 from grace.experiments.run_evaluation import RunEvaluator, differences
-from grace.experiments.training_data import TrainingData, build_training_data, load_data
+from grace.experiments.training_data import (
+    TrainingData,
+    build_training_data,
+    load_data,
+    load_stored_data,
+)
 from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.predictor import Predictor
 from grace.training.callbacks import Callback
@@ -296,7 +301,7 @@ def _data_of_run(
         )
     if source["name"] != config.dataset:  # passed to the run instead of the configured one
         config = config.model_copy(update={"dataset": source["name"], "dataset_options": {}})
-    return load_data(config, data_root)
+    return load_stored_data(config, folder, data_root)
 
 
 def _train(

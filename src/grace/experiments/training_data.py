@@ -17,12 +17,13 @@ from grace.data.splits import UnitSplit, split_units
 from grace.data.windows import WindowSet
 from grace.experiments.selection_rows import truncated_windows
 from grace.models import DualTaskModel
+from grace.prediction.artifact import ArtifactError
 from grace.training.config import RunConfig
 from grace.training.errors import ConfigError, explain_validation
 from grace.training.memory_estimate import check_fits_in_memory
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 
-__all__ = ["TrainingData", "build_training_data", "load_data"]
+__all__ = ["TrainingData", "build_training_data", "load_data", "load_stored_data"]
 
 
 def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset:
@@ -44,6 +45,24 @@ def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset
         raise ConfigError(explain_validation(error, where)) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"dataset_options of {config.dataset}: {error}") from error
+
+
+def load_stored_data(
+    config: RunConfig, folder: str | Path, data_root: str | Path | None = None
+) -> Dataset:
+    """The dataset of the configuration that an artifact holds.
+
+    Raises:
+        DataError: it is not there, or cannot be used.
+        ArtifactError: the stored options do not fit the dataset.
+    """
+    try:
+        return load_data(config, data_root)
+    except ConfigError as error:
+        raise ArtifactError(
+            f"{Path(folder) / 'artifact.json'}: {error}. Remedy: restore it from a copy, or train "
+            "again."
+        ) from error
 
 
 @dataclass
