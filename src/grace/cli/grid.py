@@ -95,7 +95,7 @@ def grid(
       grace grid --parallel-runs 2
       grace grid --dataset FD001 --dataset FD002 --method amnl --method grace
       grace grid --method gaba --method fixed:0.0477 --seed 1 --seed 2
-      RAY_ADDRESS=head:6379 grace grid --engine ray --out /shared/grid
+      grace grid --engine ray --out /shared/grid
     """
     with plain_errors("Finished runs and epochs are kept; the same command continues the grid."):
         base = load_config(
