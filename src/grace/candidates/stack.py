@@ -1,4 +1,4 @@
-"""The non-negative stack of the candidates, fitted on out-of-fold predictions."""
+"""The non-negative stack of the candidates, weighted by their out-of-fold errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.optimize import nnls
 
 from grace.candidates.out_of_fold import OOF_COLUMNS
 from grace.data.errors import DataError
@@ -17,7 +16,7 @@ from grace.data.errors import DataError
 __all__ = ["CandidateError", "Stack"]
 
 Array = npt.NDArray[np.float64]
-_SUM_TO_ONE = 1e3  # weight of the equation that the weights add up to 1
+_LEAST_WEIGHT = 0.01  # a candidate with less would cost time at prediction and change nothing
 MIN_UNITS = 5
 """Fewer units with a known end than this support no combination: the best candidate is used."""
 
@@ -32,14 +31,21 @@ class CandidateError:
 
 
 class Stack:
-    """Weights ≥ 0 that add up to 1, by non-negative least squares.
+    """Weights ≥ 0 that add up to 1 and fall exponentially with the squared error out of fold.
 
-    Each unit counts the same. The stack is kept only if, with the weights fitted on the other
-    folds, it is more accurate than the candidate that the other folds would choose; else all
-    weight goes to the best candidate. So it does not lose to the best single candidate by more
-    than the choice of that candidate costs.
+    A candidate weighs ``exp(-√n · (e / e_best - 1))`` relative to the best one: ``e`` is its mean
+    squared error out of fold, each unit counting the same, and ``n`` the effective number of units
+    that this error is a mean over: ``(Σ e_u)² / Σ e_u²`` with the errors ``e_u`` of the units. A
+    difference that is within the sampling variability of ``n`` units thus leaves the weights
+    nearly equal, and with many units the less accurate candidates are dropped. Weights of least
+    squares, which are unstable with tens of units, are less accurate on new units (see
+    ``benchmarks/any_fleet.py``).
 
-    Reference:
+    With fewer than :data:`MIN_UNITS` units all weight goes to the best candidate.
+
+    References:
+        G. Leung, A. R. Barron: Information theory and mixing least-squares regressions. IEEE
+        Transactions on Information Theory 52, 2006.
         L. Breiman: Stacked regressions. Machine Learning 24, 1996.
 
     Attributes:
@@ -47,7 +53,7 @@ class Stack:
         errors_: out-of-fold error and weight of each candidate, best first.
         rmse_: error on folds the weights were not fitted on, capped labels.
         n_units_: units with a known end behind these figures.
-        stacked_: whether the combination was kept.
+        stacked_: whether candidates are combined.
 
     Example:
         >>> import polars as pl
@@ -84,23 +90,20 @@ class Stack:
             )
         x, y = rows.select(names).to_numpy(), rows["rul_capped"].to_numpy()
         w, fold = rows["weight"].to_numpy(), rows["fold"].to_numpy()
-        self.n_units_ = rows["unit"].n_unique()
-        single = np.sqrt((w @ (x - y[:, None]) ** 2) / w.sum())
-        best = int(np.argmin(single))
-        stacked, chosen = np.empty(len(y)), np.empty(len(y))
+        unit = rows["unit"].rank("dense").to_numpy().astype(np.int64) - 1
+        self.n_units_ = int(unit.max()) + 1
         folds = np.unique(fold)
+        self.stacked_ = self.n_units_ >= MIN_UNITS and len(folds) > 1
+        weigh = _weights if self.stacked_ else _only_best
+        held_out = np.empty(len(y))
         for k in folds:
             out, kept = fold == k, fold != k
             if not kept.any():
-                stacked[out] = chosen[out] = x[out, best]
-                continue
-            stacked[out] = x[out] @ _weights(x[kept], y[kept], w[kept])
-            alone = w[kept] @ (x[kept] - y[kept, None]) ** 2
-            chosen[out] = x[out, int(np.argmin(alone))]
-        error, rival = (float(np.sqrt(w @ (p - y) ** 2 / w.sum())) for p in (stacked, chosen))
-        self.stacked_ = self.n_units_ >= MIN_UNITS and len(folds) > 1 and error <= rival
-        weights = _weights(x, y, w) if self.stacked_ else np.eye(len(names))[best]
-        self.rmse_ = error if self.stacked_ else rival
+                kept = out
+            held_out[out] = x[out] @ weigh(x[kept], y[kept], w[kept], unit[kept])
+        single = np.sqrt((w @ (x - y[:, None]) ** 2) / w.sum())
+        weights = weigh(x, y, w, unit)
+        self.rmse_ = float(np.sqrt(w @ (held_out - y) ** 2 / w.sum()))
         self.weights_ = {n: float(v) for n, v in zip(names, weights, strict=True)}
         order = np.argsort(single, kind="stable")
         self.errors_ = tuple(
@@ -154,14 +157,24 @@ class Stack:
         return self
 
 
-def _weights(x: Array, y: Array, w: Array) -> Array:
-    """Weights (F,) ≥ 0 adding up to 1 with the least weighted squared error."""
-    scale = max(float(np.sqrt(w @ y**2 / w.sum())), 1e-12)
-    root = np.sqrt(w / w.sum())
-    a = np.vstack([root[:, None] * x / scale, np.full(x.shape[1], _SUM_TO_ONE)])
-    found, _ = nnls(a, np.append(root * y / scale, _SUM_TO_ONE))
-    found[found < 1e-3] = 0.0
+def _weights(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64]) -> Array:
+    """Weights (F,) ≥ 0 that add up to 1, from predictions (M, F), labels and weights (M,)."""
+    error = w[:, None] * (x - y[:, None]) ** 2
+    total = error.sum(axis=0)
+    best = int(np.argmin(total))
+    if total[best] <= 0.0:
+        return _only_best(x, y, w, unit)
+    per_unit = np.bincount(unit, error[:, best])
+    effective = total[best] ** 2 / (per_unit @ per_unit)
+    found = np.exp(-np.sqrt(effective) * (total / total[best] - 1.0))
+    found /= found.sum()
+    found[found < _LEAST_WEIGHT] = 0.0
     return np.asarray(found / found.sum())
+
+
+def _only_best(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64]) -> Array:
+    """All weight on the candidate with the least error, (F,)."""
+    return np.asarray(np.eye(x.shape[1])[int(np.argmin(w @ (x - y[:, None]) ** 2))])
 
 
 def _by_weight(weights: Mapping[str, float]) -> Sequence[str]:

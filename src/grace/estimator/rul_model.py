@@ -36,8 +36,8 @@ class RULModel:
     """Remaining useful life of any fleet, by the stack of candidates that predict it best.
 
     Candidates (:data:`~grace.candidates.CANDIDATES`) are compared out of fold: every unit is
-    predicted by models that never saw it. The predictor is their non-negative stack, or the best
-    one of them where a combination is not better. Its distribution is fitted on the same
+    predicted by models that never saw it. The predictor is their non-negative stack
+    (:class:`~grace.candidates.Stack`). Its distribution is fitted on the same
     out-of-fold predictions and calibrated by unit. No test set is needed.
 
     Args:
