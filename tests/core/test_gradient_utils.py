@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from grace.core.gradient_utils import (
+    TaskGradients,
     combine_gradients,
     compute_task_grad_norm,
     get_head_params,
@@ -203,3 +204,16 @@ def test_a_model_without_a_head_is_refused(function: Any) -> None:
         function(model, heads=["exit"])
     want = model["output"] if function is get_head_params else model["trunk"]
     assert [id(p) for p in function(model, heads=["output"])] == [id(p) for p in want.parameters()]
+
+
+def test_a_task_without_gradients_hides_none_of_the_others() -> None:
+    gradient = torch.tensor([3.0, 4.0])
+    found = combine_gradients(TaskGradients(((None,), (gradient,))), torch.tensor([5.0, 2.0]))
+    assert found[0] is not None
+    assert found[0].tolist() == [6.0, 8.0]
+
+
+def test_weights_and_tasks_must_agree_in_number() -> None:
+    gradients = TaskGradients(((torch.ones(1),), (torch.ones(1),)))
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        combine_gradients(gradients, torch.ones(3))

@@ -234,3 +234,19 @@ def test_a_value_out_of_range_is_refused_when_the_loss_is_built(
 def test_other_shapes_are_refused(name: str, left: tuple[int, ...], right: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="one value per sample"):
         build_inner_loss(name)(torch.zeros(left), torch.zeros(right))
+
+
+@pytest.mark.parametrize(("error", "scale"), [(90.0, 10.0), (-90.0, 13.0)])
+def test_nasa_loss_continues_on_its_tangent_from_60_cycles(error: float, scale: float) -> None:
+    knee = 60.0 / scale
+    expected = math.exp(knee) - 1 + math.exp(knee) * (90.0 - 60.0) / scale
+    found = nasa_loss(torch.tensor([100.0 + error]), torch.tensor([100.0]))
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_defaults_of_huber_and_nasa() -> None:
+    pred, target = torch.tensor([0.0, 500.0]), torch.tensor([100.0, 100.0])
+    assert huber_loss(pred, target) == huber_loss(pred, target, delta=10.0)
+    assert huber_loss(pred, target) != huber_loss(pred, target, delta=11.0)
+    assert nasa_loss(pred, target) == nasa_loss(pred, target, max_error=60.0)
+    assert nasa_loss(pred, target) != nasa_loss(pred, target, max_error=61.0)

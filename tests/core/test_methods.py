@@ -196,3 +196,41 @@ def test_two_by_two_on_one_forward_pass(toy: Make) -> None:
     own = GABALoss(beta=0.0, warmup_steps=0, min_weight=0.0).double()
     own(inner["weighted"], health, task_grad_norms=norms["weighted"])
     assert own.weights[0].item() < lam["gaba", "mse"]
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_task_may_have_all_the_weight(weight: float) -> None:
+    method = build_method(f"fixed:{weight}")
+    assert method.outer.weights.tolist() == [weight, 1.0 - weight]
+
+
+def test_a_method_knows_its_name_and_the_options_of_its_inner_loss() -> None:
+    method = build_method("huber+dwa", inner_options={"delta": 3.0})
+    assert (method.name, method.inner_name) == ("huber+dwa", "huber")
+    assert method.inner_options == {"delta": 3.0}
+
+
+def test_no_similar_name_no_proposal() -> None:
+    with pytest.raises(ValueError, match="unknown method 'zzzzz': use"):
+        build_method("zzzzz")
+    with pytest.raises(ValueError, match=r"did you mean 'gaba'\?"):
+        build_method("gabba")
+
+
+def test_state_in_higher_precision_follows_and_in_lower_does_not() -> None:
+    outer = build_method("gaba").outer
+    assert outer.double().ema_weights.dtype == torch.float64
+    assert outer.to(torch.bfloat16).ema_weights.dtype == torch.float64
+    assert build_method("gaba").outer.half().ema_weights.dtype == torch.float32
+
+
+def test_upgrad_and_dualproj_by_hand() -> None:
+    pytest.importorskip("torchjd")
+    gramian = torch.tensor([[1.0, -0.5], [-0.5, 4.0]], dtype=torch.float64)
+    losses = (torch.tensor(1.0), torch.tensor(1.0))
+    # e1 → (1, 1/8) and e2 → (1/2, 1): their mean; (1/2, 1/2) is inside the dual cone already.
+    for name, expected in (("upgrad", [0.75, 0.5625]), ("dualproj", [0.5, 0.5])):
+        outer = build_method(name).outer
+        outer(*losses, gramian=gramian)
+        ratio = (outer.weights[0] / outer.weights[1]).item()
+        assert ratio == pytest.approx(expected[0] / expected[1], rel=1e-4), name

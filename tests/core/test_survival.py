@@ -97,3 +97,15 @@ def test_the_head_starts_with_failures_spread_evenly_and_keeps_its_edges() -> No
     torch.testing.assert_close(again.edges, EDGES)
     with pytest.raises(ValueError, match="increase"):
         SurvivalHead(torch.tensor([0.0, 2.0, 1.0]))
+
+
+def test_sum_and_mean_are_of_the_rows() -> None:
+    logits, time = LOGITS.repeat(3, 1), torch.tensor([5.0, 15.0, 25.0])
+    event = torch.tensor([True, False, True])
+    rows, total, mean = (
+        survival_nll(logits, time, event, EDGES, reduction=how) for how in ("none", "sum", "mean")
+    )
+    assert rows.shape == (3,)
+    assert total.item() == pytest.approx(rows.sum().item())
+    assert mean.item() == pytest.approx(rows.mean().item())
+    assert total.item() != pytest.approx(mean.item())
