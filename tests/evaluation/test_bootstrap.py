@@ -188,3 +188,37 @@ def test_identical_units_give_a_point():
 def test_impossible_requests_are_refused(metric, true, pred, unit, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(metric, true, pred, unit=unit, seed=0)
+
+
+def test_units_with_unequal_numbers_of_rows_by_a_bootstrap_t_written_out():
+    rng = np.random.default_rng(5)
+    counts = rng.integers(1, 9, 14)
+    unit = np.repeat(np.arange(14), counts)
+    true = rng.uniform(0, 125, unit.size)
+    pred = true + rng.normal(2, 10, unit.size)
+    totals = np.bincount(unit, weights=np.abs(pred - true))
+
+    def error(t, c):
+        residuals = (t - t.sum() / c.sum() * c) / c.sum()
+        return np.sqrt(len(t) / (len(t) - 1) * np.sum(residuals**2))
+
+    best = totals.sum() / counts.sum()
+    t = []
+    for chunk in bootstrap.draws(14, 500, 3):
+        for drawn in chunk:
+            a, c = totals[drawn], counts[drawn]
+            t.append((a.sum() / c.sum() - best) / error(a, c))
+    assert len(t) == 500
+    below, above = np.quantile(t, [0.05, 0.95])
+    width = error(totals, counts)
+    found = bootstrap_interval("mae", true, pred, unit=unit, level=0.9, n_resamples=500, seed=3)
+    assert found.low == pytest.approx(best - width * above, rel=1e-9)
+    assert found.high == pytest.approx(best - width * below, rel=1e-9)
+    assert found.level == 0.9
+
+
+def test_the_seed_decides_the_interval():
+    true, pred = sample(0, 30)
+    one, two, other = (bootstrap_interval("rmse", true, pred, seed=s) for s in (1, 1, 2))
+    assert one == two
+    assert one != other

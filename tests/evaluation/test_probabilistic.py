@@ -167,3 +167,21 @@ def test_difference_of_scores_is_paired_and_by_unit() -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="one length"):
         evaluate_distribution(exponential(np.ones(3)), [1.0, 2.0], seed=0)
+
+
+def test_the_width_of_an_interval_far_from_zero_is_its_length() -> None:
+    found = winkler_score([10.0, 10.0, 10.0], [30.0, 30.0, 30.0], [20.0, 35.0, 7.0], 0.9)
+    assert found.tolist() == pytest.approx([20.0, 20.0 + 100.0, 20.0 + 60.0])
+
+
+def test_weights_at_ties_and_at_the_horizon() -> None:
+    # At time 2 one row fails and one is censored: the failure counts as earlier.
+    found = censoring_weights([1.0, 2.0, 2.0, 3.0], [True, False, True, True], 2.0)
+    assert found.tolist() == pytest.approx([1.0, 0.0, 1.0, 2.0])
+    # Failed exactly at the horizon: by then. Censored exactly at it: unknown.
+    found = censoring_weights([2.0, 2.0], [True, False], 2.0)
+    assert found.tolist() == pytest.approx([1.0, 0.0])
+
+
+def test_a_score_without_known_rows_is_undefined() -> None:
+    assert np.isnan(brier_score([0.5], [1.0], [False], 5.0))

@@ -175,3 +175,52 @@ def test_a_truncated_unit_gets_no_figure_however_good():
 def test_a_cone_that_a_constant_can_stay_in_is_refused():
     with pytest.raises(ValueError, match="1/3"):
         prognostics_by_unit(np.zeros(T.size), T, R, R, alpha=0.34)
+
+
+def fleet_of(*units):
+    """Columns of units given as (first time, RUL, prediction)."""
+    columns = [
+        (np.full(len(r), k), start + np.max(r) - np.asarray(r), np.asarray(r), np.asarray(p))
+        for k, (start, r, p) in enumerate(units)
+    ]
+    return tuple(np.concatenate(part).astype(float) for part in zip(*columns, strict=True))
+
+
+def test_every_unit_has_the_metrics_of_its_own_rows():
+    short, exact = np.arange(2.0, -1, -1), np.arange(4.0, -1, -1)
+    long = np.arange(50.0, -1, -1)
+    late = np.arange(100.0, -1, -1)
+    columns = fleet_of(
+        (0.0, short, short),
+        (0.0, exact, exact + 0.1),
+        (1000.0, long, long + 3.0),
+        (0.0, late, np.where(late > 25, late + 50, late)),
+    )
+    table = prognostics_by_unit(*columns)
+    assert table["unit"].tolist() == [0, 1, 2, 3]
+    assert np.isnan(table["cra"]).tolist() == [True, False, False, False]
+    # Life 50 from a first record at 1000: a band of 5, entered at once.
+    assert table["horizon"][2] == 50.0
+    # 2.5 half widths of the band long.
+    assert table["horizon"][3] == 25.0
+    one = fleet_of((0.0, late, np.where(late > 20, late + 50, late)))
+    assert prognostics_by_unit(*one)["horizon"].tolist() == [0.0]  # exactly two half widths
+    args = (1050.0 - long, long, long + 3.0)
+    assert table["cra"][2] == pytest.approx(cumulative_relative_accuracy(*args))
+    assert table["convergence"][2] == pytest.approx(convergence(*args))
+
+
+def test_options_of_the_summary_reach_the_units():
+    rul = np.arange(60.0, -1, -1)
+    columns = fleet_of((0.0, rul, rul * 1.15))
+    plain = prognostics_summary(*columns, lambdas=(0.3,))
+    assert {"alpha_lambda_0.3", "relative_accuracy_0.3"} <= plain.metrics.keys()
+    assert plain.metrics["alpha_lambda_0.3"].mean == 1.0
+    strict = prognostics_summary(*columns, lambdas=(0.3,), alpha=0.1)
+    assert strict.metrics["alpha_lambda_0.3"].mean == 0.0
+    assert plain.metrics["horizon"].mean != (
+        prognostics_summary(*columns, horizon_alpha=0.02).metrics["horizon"].mean
+    )
+    assert prognostics_summary(*columns, min_points=62).metrics["cra"].n == 0
+    assert prognostics_summary(*columns, min_points=61).metrics["cra"].n == 1
+    assert prognostics_summary(*columns, cap=30.0).cap == 30.0
