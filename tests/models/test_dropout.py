@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from grace.models.dropout import Dropout, dropout
+from grace.models.optimized import Dropout, dropout
 
 
 @pytest.mark.parametrize("p", [0.05, 0.15, 0.3, 0.5, 0.9])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from grace.models.backbone import AttentionBlock, BiLSTMEncoder, CNNFrontend, FCFunnel
+from grace.models.optimized import Dropout
 from grace.models.task_heads import HealthHead, RULHead
 
 __all__ = ["DualTaskModel"]
@@ -29,6 +30,10 @@ class DualTaskModel(nn.Module):
         funnel_hidden: widths of the funnel.
         dropout_scale: factor on every dropout rate of the trunk (0.15 CNN, 0.3 LSTM, 0.1
             attention, 0.3 funnel); 1 is the reference, 0 switches dropout off.
+        plain: compute with PyTorch's own modules only, instead of the faster forms of
+            :mod:`grace.models.optimized`. Weights, outputs and gradients are the same up to
+            rounding (the masks of dropout are drawn differently); module hooks on every part and
+            the transforms of ``torch.func`` work. Can be set at any time: ``model.plain = True``.
 
     Example:
         >>> import torch
@@ -38,6 +43,19 @@ class DualTaskModel(nn.Module):
         (torch.Size([8]), torch.Size([8, 3]))
         >>> sum(p.numel() for p in model.parameters())
         3496900
+
+        Attention weights of the last step, read by hooks in the plain form:
+
+        >>> def with_weights(module, args, kwargs):
+        ...     return args, {**kwargs, "need_weights": True}
+        >>> def keep(module, args, output):
+        ...     seen.append(output[1][:, -1])
+        >>> seen, model = [], DualTaskModel(c_in=14, plain=True).eval()
+        >>> _ = model.attn.mha.register_forward_pre_hook(with_weights, with_kwargs=True)
+        >>> _ = model.attn.mha.register_forward_hook(keep)
+        >>> _ = model(torch.randn(8, 30, 14))
+        >>> seen[0].shape  # one weight per step of the window, summing to 1
+        torch.Size([8, 30])
     """
 
     def __init__(
@@ -52,6 +70,7 @@ class DualTaskModel(nn.Module):
         lstm_layers: int = 2,
         funnel_hidden: Sequence[int] = (256, 64),
         dropout_scale: float = 1.0,
+        plain: bool = False,
     ) -> None:
         super().__init__()
         width, drop = 2 * lstm_hidden, dropout_scale
@@ -62,6 +81,20 @@ class DualTaskModel(nn.Module):
         self.funnel = FCFunnel(width, funnel_hidden, shared_dim, dropout_p=0.3 * drop)
         self.rul_head = RULHead(shared_dim)
         self.health_head = HealthHead(shared_dim, num_classes)
+        self.plain = plain
+
+    @property
+    def plain(self) -> bool:
+        """Whether PyTorch's own modules compute everything."""
+        return self._plain
+
+    @plain.setter
+    def plain(self, plain: bool) -> None:
+        self._plain = plain
+        self.lstm.plain = plain
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.plain = plain
 
     def features(self, x: Tensor) -> Tensor:
         """x (B, T, c_in) → the shared feature z (B, shared_dim)."""
@@ -69,7 +102,8 @@ class DualTaskModel(nn.Module):
             raise ValueError(
                 f"input has shape {tuple(x.shape)}; this model takes (B, T, {self.c_in})"
             )
-        z: Tensor = self.funnel(self.attn.last_step(self.lstm(self.cnn(x))))
+        steps = self.lstm(self.cnn(x))
+        z: Tensor = self.funnel(self.attn(steps) if self.plain else self.attn.last_step(steps))
         return z
 
     def heads(self, z: Tensor) -> tuple[Tensor, Tensor]:
