@@ -85,7 +85,8 @@ def test_three_commands(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("train", "--data", "pumps.csv"), ("train", "--schema", "x.yaml"),
         ("train", "--data", "nowhere.csv", "--schema", "x.yaml"),
-        ("train", "--data", "pumps.csv", "--schema", "x.yaml", "--preset", "fast"),
+        ("train", "--data", "pumps.csv", "--schema", "x.yaml", "--preset", "slow"),
+        ("train", "--data", "pumps.csv", "--schema", "x.yaml", "--epochs", "3"),
         ("data", "describe", "pumps.csv"), ("predict", "today.csv", "--model", "nowhere"),
         ("data", "describe", "nowhere.csv", "--suggest"),
     ],

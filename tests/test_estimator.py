@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import grace
+from grace.candidates.network import Network, network_configuration
 from grace.data import DataError
 from grace.estimator import RULModel
 from grace.prediction import ArtifactError
@@ -189,6 +190,64 @@ def test_another_physical_unit_is_flagged(model: RULModel) -> None:
     with pytest.warns(UserWarning, match="temp"):
         found = model.predict(hot)
     assert all("temp" in names for names in found["channels_outside"].to_list())
+
+
+def test_method_and_preset_configure_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They reach its training, are parameters like any other, and are refused without it."""
+    seen: list[tuple[str, str, float]] = []
+
+    def fit(self: Network, fleet: Any, labels: Any, *, seed: int = 0, shared: Any = None) -> Any:
+        config = network_configuration(fleet, labels, self.method, self.preset, shared, seed)
+        seen.append((config.method.name, config.preset, config.model.lstm_hidden))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Network, "fit", fit)
+    model = RULModel(method="amnl", preset="reference", candidates=["constant", "network"])
+    assert (model.get_params()["method"], model.get_params()["preset"]) == ("amnl", "reference")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(histories(), **KEYS, fate="failed")
+        model.set_params(method="baseline", preset="fast")
+    assert seen == [("amnl", "reference", 256), ("baseline", "fast", 32)]
+    with pytest.raises(ValueError, match="unknown preset 'slow'"):
+        RULModel(preset="slow").fit(histories(), **KEYS, fate="failed")
+    with pytest.raises(ValueError, match="glow"):
+        RULModel(method="glow").fit(histories(), **KEYS, fate="failed")
+    with pytest.raises(ValueError, match="add 'network' to candidates"):
+        RULModel(method="amnl", candidates=SIMPLE).fit(histories(), **KEYS, fate="failed")
+
+
+def test_a_table_of_units_with_every_kind_of_column(tmp_path: Path) -> None:
+    """The block of the reference: units table, static, setting and ignored columns, pandas."""
+    table = histories().with_columns(load=pl.lit(1.0), note=pl.lit("ok")).rename({"hour": "time"})
+    table = table.with_columns(
+        load=pl.when(pl.col("time") % 2 == 0).then(1.0).otherwise(3.0),
+        group=pl.col("unit").str.slice(-1).cast(pl.Int64) % 2,
+    )
+    failed = table.group_by("unit", maintain_order=True).agg(pl.col("failed").max())
+    table = table.drop("failed")
+    model = RULModel(preset="fast", seed=0, candidates=SIMPLE)
+    model.fit(
+        table.to_pandas(),
+        unit="unit",
+        time="time",
+        time_unit="cycles",
+        fate=failed.to_pandas(),
+        static=["group"],
+        settings=["load"],
+        ignore=["note"],
+    )
+    assert model.fleet_schema_.static == ("group",)
+    assert model.fleet_schema_.settings == ("load",)
+    assert set(model.fleet_schema_.sensors) == {"temp", "flow"}
+    today = table.filter(pl.col("time") < 25).to_arrow()
+    assert model.predict(today).columns[:4] == ["unit", "time", "rul", "health"]
+    assert model.predict(today, every_row=True).height == today.num_rows
+    assert model.predict_interval(today, coverage=0.9).columns[2:] == ["rul", "lower", "upper"]
+    assert model.predict_quantiles(today, [0.1, 0.5, 0.9]).width == 5
+    assert model.prob_failure_within(today, 20).columns == ["unit", "time", "probability"]
+    again = RULModel.load(model.save(tmp_path / "pumps"))
+    assert again.predict(today).equals(model.predict(today))
 
 
 def test_misuse_names_the_argument(model: RULModel) -> None:

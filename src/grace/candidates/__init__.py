@@ -2,7 +2,12 @@
 
 from grace.candidates.base import Candidate
 from grace.candidates.out_of_fold import evaluation_rows, out_of_fold
-from grace.candidates.registry import CANDIDATES, DEFAULT_CANDIDATES
+from grace.candidates.registry import (
+    CANDIDATES,
+    DEFAULT_CANDIDATES,
+    CandidateOptions,
+    new_candidate,
+)
 from grace.candidates.shared import SharedFeatures
 from grace.candidates.stack import CandidateError, Stack
 from grace.candidates.together import fit_each, predict_each
@@ -12,10 +17,12 @@ __all__ = [
     "DEFAULT_CANDIDATES",
     "Candidate",
     "CandidateError",
+    "CandidateOptions",
     "SharedFeatures",
     "Stack",
     "evaluation_rows",
     "fit_each",
+    "new_candidate",
     "out_of_fold",
     "predict_each",
 ]

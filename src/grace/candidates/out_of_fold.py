@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,8 +14,14 @@ import polars as pl
 from grace.candidates.base import spread_positions
 from grace.candidates.feature_candidate import FeatureCandidate
 from grace.candidates.life_table import ages
-from grace.candidates.registry import CANDIDATES, DEFAULT_CANDIDATES
+from grace.candidates.registry import (
+    CANDIDATES,
+    DEFAULT_CANDIDATES,
+    CandidateOptions,
+    new_candidate,
+)
 from grace.candidates.shared import SharedFeatures
+from grace.candidates.weights import error_weights
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig, capped_rul, survived
@@ -51,10 +58,13 @@ def out_of_fold(
     folds: Sequence[UnitSplit],
     *,
     candidates: Sequence[str] | None = None,
+    options: CandidateOptions | None = None,
     seed: int = 0,
     per_unit: int = 10,
     store: Path | None = None,
     progress: Callable[[str, int], None] | None = None,
+    screened: Sequence[str] = (),
+    on_left_out: Callable[[str, str], None] | None = None,
 ) -> pl.DataFrame:
     """Predict every unit by candidates that were fitted without it.
 
@@ -63,13 +73,20 @@ def out_of_fold(
         labels: cap of the RUL that is predicted.
         folds: splits by unit; the held-out units of all of them are the whole fleet.
         candidates: names of :data:`~grace.candidates.CANDIDATES`; None means all but the network.
+        options: arguments of the candidates' constructors by name, e.g.
+            ``{"network": {"method": "amnl"}}``.
         seed: of everything random.
         per_unit: rows evaluated per unit.
         store: folder of finished (candidate, fold) pairs; an interrupted call continues there.
         progress: called with candidate and fold before each fit.
+        screened: candidates that the first fold decides about: one that would get no weight by
+            its errors there (:func:`~grace.candidates.weights.error_weights`) is fitted on no
+            other fold.
+        on_left_out: called with such a candidate, and the reason.
 
     Returns:
-        One row per evaluated row with the columns :data:`OOF_COLUMNS` and one per candidate.
+        One row per evaluated row with the columns :data:`OOF_COLUMNS` and one per candidate, but
+        for those left out.
         ``rul_true`` and ``rul_capped`` are null where they are not known; ``censored_after`` is
         the time a unit was observed after the row; weights of a unit add up to 1.
 
@@ -95,12 +112,13 @@ def out_of_fold(
     fold = np.array([fold_of[u] for u in fleet.unit_ids])[owner]
     predictions = {name: np.full(len(rows), np.nan) for name in names}
     key = _key(fleet, labels, folds, seed, per_unit)
+    tag = {name: _tag(name, options) for name in names}
     for k, split in enumerate(folds):
         mine = fold == k
         train = fleet.select(split.train)
         held_out = fleet.select(split.validation)
         inside = evaluation_rows_of(fleet, held_out, rows[mine])
-        paths = {n: None if store is None else store / f"{key}-{n}-{k}.parquet" for n in names}
+        paths = {n: None if store is None else store / f"{key}-{tag[n]}-{k}.parquet" for n in names}
         done = {name: _load(path, len(inside)) for name, path in paths.items()}
         shared = None
         for name in names:
@@ -112,13 +130,23 @@ def out_of_fold(
                 if shared is None and issubclass(kind, FeatureCandidate):
                     shared = SharedFeatures.of(train, labels, seed=seed)
                     seen = shared.features.at(held_out, inside)
-                model = kind().fit(train, labels, seed=seed, shared=shared)
+                model = new_candidate(name, options).fit(train, labels, seed=seed, shared=shared)
                 if isinstance(model, FeatureCandidate):
                     found = model.from_features(seen)
                 else:
                     found = model.predict(held_out, inside)
                 _save(paths[name], found)
             predictions[name][mine] = found
+        if k == 0:
+            target = capped_rul(fleet, labels)[rows[mine]]
+            first = {name: predictions[name][mine] for name in names}
+            for name, reason in _hopeless(
+                first, target, 1.0 / per[owner[mine]], owner[mine], screened
+            ):
+                names.remove(name)
+                del predictions[name]
+                if on_left_out is not None:
+                    on_left_out(name, reason)
     return pl.DataFrame(
         {
             "unit": fleet.units["unit"].gather(owner),
@@ -132,6 +160,36 @@ def out_of_fold(
             **predictions,
         }
     )
+
+
+def _hopeless(
+    predictions: dict[str, npt.NDArray[np.float64]],
+    target: npt.NDArray[np.float64],
+    weight: npt.NDArray[np.float64],
+    owner: npt.NDArray[np.int64],
+    screened: Sequence[str],
+) -> list[tuple[str, str]]:
+    """Those of ``screened`` that the errors of one fold give no weight, with the reason."""
+    known = np.isfinite(target)
+    names = list(predictions)
+    if not known.any() or len(names) < 2:
+        return []
+    x = np.stack([predictions[name][known] for name in names], axis=1)
+    y, w = target[known], weight[known]
+    units = np.unique(owner[known], return_inverse=True)[1]
+    weights = error_weights(x, y, w, units)
+    rmse = np.sqrt(w @ (x - y[:, None]) ** 2 / w.sum())
+    best = int(np.argmin(rmse))
+    return [
+        (
+            name,
+            f"on the {units.max() + 1} units of the first fold its RMSE is {rmse[i]:.4g}, that of "
+            f"{names[best]} {rmse[best]:.4g}: too much for a weight, so it was not trained on the "
+            "other folds",
+        )
+        for i, name in enumerate(names)
+        if name in screened and weights[i] == 0.0
+    ]
 
 
 def evaluation_rows_of(
@@ -149,6 +207,15 @@ def _key(
     parts = [fleet.content_hash(), labels.model_dump_json(), str(seed), str(per_unit)]
     parts += [repr(fold.validation) for fold in folds]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _tag(name: str, options: CandidateOptions | None) -> str:
+    """Name in the store: another one for other options."""
+    given = (options or {}).get(name)
+    if not given:
+        return name
+    text = json.dumps(given, sort_keys=True)
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _load(path: Path | None, count: int) -> npt.NDArray[np.float64] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from grace.candidates.base import Candidate
 from grace.candidates.boosting import Boosting, BoostingLog
 from grace.candidates.life import AgeRegression, Constant, GroupMedianLife, MedianLife
@@ -9,7 +12,10 @@ from grace.candidates.linear import Linear
 from grace.candidates.network import Network
 from grace.candidates.similarity import Similarity
 
-__all__ = ["CANDIDATES", "DEFAULT_CANDIDATES"]
+__all__ = ["CANDIDATES", "DEFAULT_CANDIDATES", "CandidateOptions", "new_candidate"]
+
+CandidateOptions = Mapping[str, Mapping[str, Any]]
+"""Arguments of the constructors of candidates, by name; those left out take none."""
 
 CANDIDATES: dict[str, type[Candidate]] = {
     cls.name: cls
@@ -28,3 +34,16 @@ CANDIDATES: dict[str, type[Candidate]] = {
 
 # Those that compete unless others are named. The network takes minutes for each fold on a CPU.
 DEFAULT_CANDIDATES: tuple[str, ...] = tuple(n for n in CANDIDATES if n != Network.name)
+
+
+def new_candidate(name: str, options: CandidateOptions | None = None) -> Candidate:
+    """An unfitted candidate of this name.
+
+    Raises:
+        KeyError: the name is not in :data:`CANDIDATES`.
+
+    Example:
+        >>> new_candidate("network", {"network": {"method": "amnl"}}).method
+        'amnl'
+    """
+    return CANDIDATES[name](**(options or {}).get(name, {}))

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import polars as pl
 
 from grace.candidates.out_of_fold import OOF_COLUMNS
+from grace.candidates.weights import error_weights, only_best
 from grace.data.errors import DataError
 
 __all__ = ["CandidateError", "Stack"]
 
 Array = npt.NDArray[np.float64]
-_LEAST_WEIGHT = 0.01  # a candidate with less would cost time at prediction and change nothing
 MIN_UNITS = 5
 """Fewer units with a known end than this support no combination: the best candidate is used."""
 
@@ -94,7 +94,7 @@ class Stack:
         self.n_units_ = int(unit.max()) + 1
         folds = np.unique(fold)
         self.stacked_ = self.n_units_ >= MIN_UNITS and len(folds) > 1
-        weigh = _weights if self.stacked_ else _only_best
+        weigh = error_weights if self.stacked_ else only_best
         held_out = np.empty(len(y))
         for k in folds:
             out, kept = fold == k, fold != k
@@ -155,26 +155,6 @@ class Stack:
         self.rmse_, self.n_units_ = float(state["rmse"]), int(state["n_units"])
         self.stacked_ = bool(state["stacked"])
         return self
-
-
-def _weights(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64]) -> Array:
-    """Weights (F,) ≥ 0 that add up to 1, from predictions (M, F), labels and weights (M,)."""
-    error = w[:, None] * (x - y[:, None]) ** 2
-    total = error.sum(axis=0)
-    best = int(np.argmin(total))
-    if total[best] <= 0.0:
-        return _only_best(x, y, w, unit)
-    per_unit = np.bincount(unit, error[:, best])
-    effective = total[best] ** 2 / (per_unit @ per_unit)
-    found = np.exp(-np.sqrt(effective) * (total / total[best] - 1.0))
-    found /= found.sum()
-    found[found < _LEAST_WEIGHT] = 0.0
-    return np.asarray(found / found.sum())
-
-
-def _only_best(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64]) -> Array:
-    """All weight on the candidate with the least error, (F,)."""
-    return np.asarray(np.eye(x.shape[1])[int(np.argmin(w @ (x - y[:, None]) ** 2))])
 
 
 def _by_weight(weights: Mapping[str, float]) -> Sequence[str]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from grace.candidates.base import Candidate
 from grace.candidates.feature_candidate import FeatureCandidate
-from grace.candidates.registry import CANDIDATES
+from grace.candidates.registry import CANDIDATES, CandidateOptions, new_candidate
 from grace.candidates.shared import SharedFeatures
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig
@@ -20,9 +20,14 @@ Array = npt.NDArray[np.float64]
 
 
 def fit_each(
-    names: Sequence[str], fleet: Fleet, labels: LabelConfig, *, seed: int = 0
+    names: Sequence[str],
+    fleet: Fleet,
+    labels: LabelConfig,
+    *,
+    seed: int = 0,
+    options: CandidateOptions | None = None,
 ) -> dict[str, Candidate]:
-    """Candidates of these names fitted on one fleet.
+    """Candidates of these names fitted on one fleet; ``options`` of their constructors by name.
 
     Raises:
         DataError: no row has a known label.
@@ -31,7 +36,10 @@ def fit_each(
     shared = None
     if any(issubclass(CANDIDATES[name], FeatureCandidate) for name in names):
         shared = SharedFeatures.of(fleet, labels, seed=seed)
-    return {name: CANDIDATES[name]().fit(fleet, labels, seed=seed, shared=shared) for name in names}
+    return {
+        name: new_candidate(name, options).fit(fleet, labels, seed=seed, shared=shared)
+        for name in names
+    }
 
 
 def predict_each(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -13,9 +14,15 @@ __all__ = ["predict_table", "train_table"]
 
 
 def train_table(
-    data: str, schema: Path | None, folder: Path | None, *, seed: int, force: bool, report: bool
+    data: str,
+    schema: Path | None,
+    folder: Path | None,
+    *,
+    force: bool,
+    report: bool,
+    **params: Any,
 ) -> None:
-    """Fit a model on a table and save it with its page.
+    """Fit a model on a table and save it with its page; ``params`` are those of ``RULModel``.
 
     Raises:
         DataError: the table or the schema cannot be used.
@@ -38,7 +45,7 @@ def train_table(
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=out, transient=True) as progress:
         task = progress.add_task("reading the table")
-        model = RULModel(seed=seed).fit(
+        model = RULModel(**params).fit(
             data,
             schema=schema,
             store=kept,

@@ -84,13 +84,14 @@ def train(
       grace train --dataset FD002 --select-on test --preset paper
       grace train --show-config > my.yaml    a file to edit for --config
       grace train --data pumps.csv --schema pumps.yaml --out runs/pumps
+      grace train --data pumps.csv --schema pumps.yaml --method amnl
     """
     with plain_errors("Finished parts are kept; the same command continues where it stopped."):
         if data is not None or schema is not None:
             _refuse_dataset_options(
                 data,
-                {"--dataset": dataset, "--method": method, "--preset": preset, "--config": config,
-                 "--set": set_, "--select-on": select_on, "--epochs": epochs, "--logger": logger},
+                {"--dataset": dataset, "--config": config, "--set": set_, "--select-on": select_on,
+                 "--epochs": epochs, "--logger": logger},
             )  # fmt: skip
             from grace.cli.table import train_table
 
@@ -98,9 +99,10 @@ def train(
                 str(data),
                 schema,
                 output,
-                seed=42 if seed is None else seed,
                 force=force,
                 report=report,
+                seed=42 if seed is None else seed,
+                **{k: v for k, v in (("method", method), ("preset", preset)) if v is not None},
             )
             return
         chosen = load_config(

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from grace.candidates import Candidate, Stack, fit_each, out_of_fold
-from grace.data.defaults import derive_defaults
+from grace.candidates import Candidate, Stack
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig, health_class
-from grace.data.preprocessing import Preprocessor, PreprocessorConfig
 from grace.data.schema import FleetSchema
-from grace.data.splits import kfold_units
 from grace.data.table import read_table
 from grace.data.table.table_schema import load_table_schema
 from grace.estimator.evaluation import evaluate_fleet
 from grace.estimator.explanation import Explanation, explain_units
+from grace.estimator.fitting import DEFAULT_METHOD, candidate_options, learn
 from grace.estimator.inputs import fleet_like_training, predict_rows, wanted_rows
-from grace.estimator.report import LEFT_OUT, ModelReport, model_report
+from grace.estimator.report import ModelReport, model_report
 from grace.estimator.saved_model import STACK, Learned, load_model, save_model
-from grace.uncertainty import DistributionModel, RULDistribution, fit_distribution
+from grace.training.presets import DEFAULT_PRESET
+from grace.uncertainty import DistributionModel, RULDistribution
 
 __all__ = ["RULModel"]
 
-_HOLDOUT_FOLDS = 5
+_PARAMETERS = ("method", "preset", "seed", "candidates", "cap", "rows_per_unit")
 
 
 class RULModel:
@@ -41,11 +39,14 @@ class RULModel:
     out-of-fold predictions and calibrated by unit. No test set is needed.
 
     Args:
+        method: inner loss and balancer of the network by name, see ``grace methods``.
+        preset: size and training of the network, see ``grace.training.presets.PRESETS``: ``fast``
+            is sized by the fleet.
+        seed: of folds and candidates.
         candidates: names of the candidates that compete; None means all but the network, which
             takes minutes for each fold: ``[*grace.candidates.CANDIDATES]`` includes it.
         cap: largest RUL that is predicted, in the fleet's unit of time; None takes 0.6 median
             lives. Intervals and probabilities reach beyond it.
-        seed: of folds and candidates.
         rows_per_unit: moments of each unit's record at which candidates are compared.
 
     Attributes:
@@ -84,20 +85,23 @@ class RULModel:
     def __init__(
         self,
         *,
+        method: str = DEFAULT_METHOD,
+        preset: str = DEFAULT_PRESET,
+        seed: int = 0,
         candidates: Sequence[str] | None = None,
         cap: float | None = None,
-        seed: int = 0,
         rows_per_unit: int = 10,
     ) -> None:
+        self.method = method
+        self.preset = preset
+        self.seed = seed
         self.candidates = candidates
         self.cap = cap
-        self.seed = seed
         self.rows_per_unit = rows_per_unit
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""
-        names = ("candidates", "cap", "seed", "rows_per_unit")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _PARAMETERS}
 
     def set_params(self, **params: Any) -> RULModel:
         """Change arguments of the constructor.
@@ -134,8 +138,11 @@ class RULModel:
 
         Raises:
             DataError: the table cannot be used, or fewer than two units have a known life.
-            ValueError: ``candidates`` names an unknown one, or ``cap`` is not positive.
+            ValueError: ``method``, ``preset`` or one of ``candidates`` is unknown, a setting of
+                the network is given but the network is not among the candidates, or ``cap`` is
+                not positive.
         """
+        candidate_options(self.get_params())  # refused before the table is read
         if isinstance(table, Fleet):
             if schema is not None or keys:
                 raise ValueError("a Fleet has its schema already: leave out schema and keys")
@@ -143,47 +150,12 @@ class RULModel:
         else:
             fleet = read_table(table, schema=schema, **keys)
             table_schema = load_table_schema(schema, keys, known=fleet.name)
-        defaults = derive_defaults(fleet, cap=self.cap)
-        labels = LabelConfig.model_validate(defaults.values["labels"])
-        n_folds = defaults.n_folds if defaults.validation == "kfold" else _HOLDOUT_FOLDS
-        oof = out_of_fold(
+        learned, oof = learn(
             fleet,
-            labels,
-            kfold_units(fleet, n_folds, seed=self.seed),
-            candidates=self.candidates,
-            seed=self.seed,
-            per_unit=self.rows_per_unit,
+            table_schema,
+            self.get_params(),
             store=None if store is None else Path(store),
             progress=progress,
-        )
-        stack = Stack().fit(oof)
-        used = {name: oof[name].to_numpy() for name in stack.used}
-        oof = oof.with_columns(pl.Series(STACK, stack.predict(used)))
-        learned = Learned(
-            fleet_schema=fleet.schema,
-            table_schema=table_schema,
-            labels=labels,
-            reasons=dict(defaults.reasons),
-            left_out={} if self.candidates else dict(LEFT_OUT),
-            candidates=fit_each(list(used), fleet, labels, seed=self.seed),
-            stack=stack,
-            distribution=fit_distribution(
-                oof, STACK, candidates=list(used) if len(used) > 1 else ()
-            ),
-            # Compares the inputs of a prediction with those of training; predicts nothing.
-            input_check=Preprocessor(
-                PreprocessorConfig(missing_channel="fill", unseen="nearest", robust_limits=True),
-                default_conditions="auto" if fleet.schema.settings else 1,
-            ).fit(fleet),
-            static=fleet.units.select("unit", *fleet.schema.static),
-            provenance={
-                "source": asdict(fleet.source),
-                "content_hash": fleet.content_hash(),
-                "n_units": fleet.n_units,
-                "n_failed": int(fleet.units["failed"].sum()),
-                "n_rows": fleet.n_rows,
-            },
-            summary=stack.summary(fleet.schema.time_unit),
         )
         return self._adopt(learned, oof)
 

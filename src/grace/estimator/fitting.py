@@ -1,0 +1,107 @@
+"""What ``RULModel.fit`` learns from a fleet: comparison out of fold, stack, final candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from grace.candidates import CandidateOptions, Stack, fit_each, out_of_fold
+from grace.candidates.network import Network
+from grace.data.defaults import derive_defaults
+from grace.data.fleet import Fleet
+from grace.data.labels import LabelConfig
+from grace.data.preprocessing import Preprocessor, PreprocessorConfig
+from grace.data.splits import kfold_units
+from grace.data.table import TableSchema
+from grace.estimator.report import LEFT_OUT
+from grace.estimator.saved_model import STACK, Learned
+from grace.training.config import RunConfig
+from grace.training.presets import DEFAULT_PRESET
+from grace.uncertainty import fit_distribution
+
+__all__ = ["DEFAULT_METHOD", "candidate_options", "learn"]
+
+DEFAULT_METHOD = "grace"
+_HOLDOUT_FOLDS = 5
+
+
+def candidate_options(params: Mapping[str, Any]) -> CandidateOptions:
+    """Arguments of the candidates' constructors, from the parameters of a ``RULModel``.
+
+    Raises:
+        ConfigError: ``method`` or ``preset`` is unknown.
+        ValueError: they differ from the defaults, but the network does not take part.
+    """
+    method, preset = params["method"], params["preset"]
+    RunConfig.load(preset=preset, overrides={"method": {"name": method}})
+    if params["candidates"] is not None and Network.name not in params["candidates"]:
+        for name, default in (("method", DEFAULT_METHOD), ("preset", DEFAULT_PRESET)):
+            if params[name] != default:
+                raise ValueError(
+                    f"{name}={params[name]!r} is a setting of the network, which is not among the "
+                    f"candidates: add {Network.name!r} to candidates, or leave {name} out"
+                )
+    return {Network.name: {"method": method, "preset": preset}}
+
+
+def learn(
+    fleet: Fleet,
+    table_schema: TableSchema | None,
+    params: Mapping[str, Any],
+    *,
+    store: Path | None,
+    progress: Callable[[str, int], None] | None,
+) -> tuple[Learned, pl.DataFrame]:
+    """The learned state, and the out-of-fold predictions it rests on; see ``RULModel.fit``.
+
+    Raises:
+        DataError: fewer than two units have a known life.
+        ValueError: a parameter is unknown or out of range.
+    """
+    options, seed = candidate_options(params), params["seed"]
+    defaults = derive_defaults(fleet, cap=params["cap"])
+    labels = LabelConfig.model_validate(defaults.values["labels"])
+    n_folds = defaults.n_folds if defaults.validation == "kfold" else _HOLDOUT_FOLDS
+    oof = out_of_fold(
+        fleet,
+        labels,
+        kfold_units(fleet, n_folds, seed=seed),
+        candidates=params["candidates"],
+        options=options,
+        seed=seed,
+        per_unit=params["rows_per_unit"],
+        store=store,
+        progress=progress,
+    )
+    stack = Stack().fit(oof)
+    used = {name: oof[name].to_numpy() for name in stack.used}
+    oof = oof.with_columns(pl.Series(STACK, stack.predict(used)))
+    learned = Learned(
+        fleet_schema=fleet.schema,
+        table_schema=table_schema,
+        labels=labels,
+        reasons=dict(defaults.reasons),
+        left_out={} if params["candidates"] else dict(LEFT_OUT),
+        candidates=fit_each(list(used), fleet, labels, seed=seed, options=options),
+        stack=stack,
+        distribution=fit_distribution(oof, STACK, candidates=list(used) if len(used) > 1 else ()),
+        # Compares the inputs of a prediction with those of training; predicts nothing.
+        input_check=Preprocessor(
+            PreprocessorConfig(missing_channel="fill", unseen="nearest", robust_limits=True),
+            default_conditions="auto" if fleet.schema.settings else 1,
+        ).fit(fleet),
+        static=fleet.units.select("unit", *fleet.schema.static),
+        provenance={
+            "source": asdict(fleet.source),
+            "content_hash": fleet.content_hash(),
+            "n_units": fleet.n_units,
+            "n_failed": int(fleet.units["failed"].sum()),
+            "n_rows": fleet.n_rows,
+        },
+        summary=stack.summary(fleet.schema.time_unit),
+    )
+    return learned, oof
