@@ -52,9 +52,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.epochs, args.seeds, args.rounds = 1, 2, 1
 
     training = {} if args.epochs is None else {"epochs": args.epochs}
-    base = RunConfig.load(
-        preset=args.preset, overrides={"evaluate_baselines": False, "training": training}
-    )
+    over: dict[str, Any] = {"evaluate_baselines": False, "training": training}
+    if args.quick:
+        training["steps_per_epoch"] = 2
+        over["dataset_options"] = {"n_train": 10, "n_test": 4}
+    base = RunConfig.load(preset=args.preset, overrides=over)
     seeds = range(args.seeds)
     configs = grid_configs(base, datasets=args.dataset, methods=["grace"], seeds=seeds)
     ways = {

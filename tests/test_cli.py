@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -250,40 +248,6 @@ def test_data_of_the_publisher(data_root: Path, tmp_path: Path) -> None:
     text = grace("data", "describe", "FD002", "--data-root", data_root).output
     assert "259" in text
     assert "33991" in text
-
-
-def test_a_killed_training_goes_on_with_the_same_command(tiny: Path, tmp_path: Path) -> None:
-    """SIGKILL in the middle, then the same command line: same weights as without the kill."""
-    command = [
-        *(sys.executable, "-m", "grace.cli", "train", "--preset", "fast", "--config", str(tiny)),
-        *("--epochs", "4", "--no-report", "--set", "evaluate_baselines=false"),
-        *("--set", "training.log_every=1"),
-    ]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def start(folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*command, "--out", str(folder)],
-            env=env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert start(whole).wait(timeout=120) == 0
-    process = start(broken)
-    history = broken / "history.jsonl"
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        if history.exists() and history.read_text().count("\n") >= 2:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.002)
-    assert process.wait(timeout=60) == -signal.SIGKILL, "the run ended before it could be killed"
-    assert not (broken / "artifact.json").exists()
-    assert start(broken).wait(timeout=120) == 0
-    for name in ("weights.safetensors", "telemetry.jsonl"):
-        assert (broken / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_the_script_of_the_published_layout(tiny: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_fidelity_goes_on_where_it_stopped(
         "training": {"epochs": 1, "steps_per_epoch": 6},
     }
     file = tmp_path / "gaba.json"
-    arguments = ["gaba", "--dataset", "sim", "--seeds", "2", "--parallel-runs", "2"]
+    arguments = ["gaba", "--dataset", "sim", "--seeds", "2", "--parallel-runs", "1"]
     arguments += ["--out", str(tmp_path / "runs"), "--set", json.dumps(over), "--json", str(file)]
     load("fidelity").main(arguments)  # type: ignore[operator]
     first = json.loads(file.read_text(encoding="utf-8"))

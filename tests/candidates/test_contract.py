@@ -133,17 +133,23 @@ def test_rows_asked_for_are_those_of_all(name: str) -> None:
     np.testing.assert_allclose(model.predict(fleet, rows), rul[rows], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+SAME: dict[str, dict[str, Any]] = {
+    "units renamed": {"rename": {u: f"z{(u * 5) % 14}" for u in range(14)}},
+    "columns reordered": {"reorder": True},
+    "constant column": {"constant": True},
+    "other physical unit": {"affine": (1.8, 32.0)},
+}
+ALL_AT_ONCE = {key: value for change in SAME.values() for key, value in change.items()}
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("name", "change"),
     [
-        {"rename": {u: f"z{(u * 5) % 14}" for u in range(14)}},
-        {"reorder": True},
-        {"constant": True},
-        {"affine": (1.8, 32.0)},
+        *(pytest.param(n, c, id=f"{n}-{k}") for n in CANDIDATES if n != "network"
+          for k, c in SAME.items()),
+        pytest.param("network", ALL_AT_ONCE, id="network-all at once", marks=pytest.mark.slow),
     ],
-    ids=["units renamed", "columns reordered", "constant column", "other physical unit"],
-)
+)  # fmt: skip
 def test_what_means_the_same_is_predicted_the_same(name: str, change: dict[str, Any]) -> None:
     _, _, rul = reference(name)
     other = make(**change)
@@ -162,14 +168,14 @@ def test_predictions_scale_with_the_unit_of_time(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_values_are_survived(name: str) -> None:
     fleet = make(gaps=0.3)
-    rul = fitted(name, fleet).predict(fleet)
-    assert np.isfinite(rul).all()
+    model = fitted(name, fleet)
+    assert np.isfinite(model.predict(fleet)).all()
     blind = Fleet.from_frame(
         fleet.frame.with_columns(a=pl.lit(float("nan")), b=pl.lit(float("nan"))),
         fleet.schema,
         units=fleet.units,
     )
-    assert np.isfinite(fitted(name, fleet).predict(blind)).all()
+    assert np.isfinite(model.predict(blind)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import sys
 from pathlib import Path
@@ -50,18 +51,15 @@ def check(seeds: range, folder: Path) -> tuple[int, int]:
     return fleets, len(seeds) - fleets
 
 
-def test_sixty_damaged_tables(tmp_path: Path) -> None:
-    fleets, errors = check(range(60), tmp_path)
-    assert fleets > 10
-    assert errors > 10
+# GRACE_TEST_CASES=1000 tries as many.
+CASES = int(os.environ.get("GRACE_TEST_CASES", "150"))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_thousand_damaged_tables(tmp_path: Path) -> None:
-    fleets, errors = check(range(1000), tmp_path)
-    assert fleets > 300
-    assert errors > 200
+def test_damaged_tables(tmp_path: Path) -> None:
+    fleets, errors = check(range(CASES), tmp_path)
+    assert fleets > 0.3 * CASES
+    assert errors > 0.2 * CASES
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "latin-1"])

@@ -134,7 +134,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
     names = list(plain)
     (tmp_path / names[1]).mkdir()
     (tmp_path / names[1] / "checkpoint.pt").write_text("no checkpoint")
-    result = grid(plain, tmp_path, parallel_runs=2, threads_per_run=1)
+    result = grid(plain, tmp_path, parallel_runs=1, threads_per_run=1)
     assert [e.name for e in result.failed] == [names[1]]
     assert "was not made by grace" in result.failed[0].text
     assert result.failed[0].trace == ""
@@ -233,7 +233,7 @@ def test_an_interrupt_leaves_no_process_and_the_grid_goes_on(
     with pytest.raises(KeyboardInterrupt):
         grid(plain, tmp_path, parallel_runs=2, threads_per_run=1, on_event=tell)
     assert multiprocessing.active_children() == []
-    again = grid(plain, tmp_path, parallel_runs=2, threads_per_run=1)
+    again = grid(plain, tmp_path, parallel_runs=1, threads_per_run=1)
     assert not again.failed
     assert "already finished" in {e.kind for e in again.outcomes.values()}
 

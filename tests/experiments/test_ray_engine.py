@@ -75,7 +75,7 @@ def test_a_cluster_gives_the_bits_of_one_machine_and_resumes(
 
 @pytest.mark.slow
 def test_a_lost_worker_is_replaced_and_reported(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    long = {"long": tiny(training={"epochs": 400})}
+    long = {"long": tiny(training={"epochs": 150})}
     killed: list[str] = []
     events: list[Event] = []
 

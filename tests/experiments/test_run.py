@@ -46,6 +46,11 @@ def on_test(tiny: Tiny, data: Dataset, tmp_path_factory: pytest.TempPathFactory)
     return run(config, tmp_path_factory.mktemp("run") / "b", dataset=data)
 
 
+@pytest.fixture(scope="module")
+def with_baselines(tiny: Tiny, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return run(tiny(evaluate_baselines=True), tmp_path_factory.mktemp("run") / "c", dataset=data)
+
+
 def test_what_a_run_leaves(done: Any, data: Dataset) -> None:
     names = {p.name for p in done.folder.iterdir()}
     assert {
@@ -247,11 +252,11 @@ def test_another_test_set_leaves_the_trained_network_alone(
     assert result.evaluation.rmse != done.evaluation.rmse
 
 
-def test_trivial_baselines_are_reported(tiny: Tiny, data: Dataset, tmp_path: Path) -> None:
-    result = run(tiny(evaluate_baselines=True, training={"epochs": 1}), tmp_path, dataset=data)
-    assert {"constant", "age_only"} <= set(result.evaluation.baselines)
-    stored = pl.read_parquet(tmp_path / "predictions.parquet")
-    assert {f"baseline_{n}" for n in result.evaluation.baselines} <= set(stored.columns)
+def test_trivial_baselines_are_reported(with_baselines: Any) -> None:
+    names = with_baselines.evaluation.baselines
+    assert {"constant", "age_only"} <= set(names)
+    stored = pl.read_parquet(with_baselines.folder / "predictions.parquet")
+    assert {f"baseline_{n}" for n in names} <= set(stored.columns)
 
 
 def test_evaluating_again_gives_the_same(done: Any) -> None:
@@ -308,16 +313,14 @@ def test_test_labels_do_not_steer_a_test_selected_training(
     assert len({r["lr"] for r in histories[0]}) > 1  # the schedule did react
 
 
-def test_baselines_learn_from_the_training_units_alone(
-    tiny: Tiny, data: Dataset, tmp_path: Path
-) -> None:
-    result = run(tiny(evaluate_baselines=True, training={"epochs": 1}), tmp_path, dataset=data)
-    units = Artifact.load(tmp_path).provenance["units"]
+def test_baselines_learn_from_the_training_units_alone(with_baselines: Any, data: Dataset) -> None:
+    result, folder = with_baselines, with_baselines.folder
+    units = Artifact.load(folder).provenance["units"]
     train = data.train.select(units["train"])
     mean, wrong = (np.minimum(f.rul(), 60.0).mean() for f in (train, data.train))
     assert abs(mean - wrong) > 0.1
     for name in ("predictions.parquet", "validation_predictions.parquet"):
-        constant = pl.read_parquet(tmp_path / name)["baseline_constant"].to_numpy()
+        constant = pl.read_parquet(folder / name)["baseline_constant"].to_numpy()
         np.testing.assert_allclose(constant, mean)
     assert set(result.evaluation.baseline_prognostics) == set(result.evaluation.baselines)
 
@@ -339,11 +342,11 @@ def test_a_new_baseline_is_used_by_runs(
 
 
 def test_prognostics_are_over_validation_units_against_the_uncapped_rul(
-    tiny: Tiny, data: Dataset, tmp_path: Path
+    with_baselines: Any, data: Dataset
 ) -> None:
-    result = run(tiny(evaluate_baselines=True), tmp_path, dataset=data)
-    held = pl.read_parquet(tmp_path / "validation_predictions.parquet")
-    units = Artifact.load(tmp_path).provenance["units"]["validation"]
+    result, folder = with_baselines, with_baselines.folder
+    held = pl.read_parquet(folder / "validation_predictions.parquet")
+    units = Artifact.load(folder).provenance["units"]["validation"]
     assert held["unit"].unique(maintain_order=True).to_list() == units
     fleet = data.train.select(units)
     np.testing.assert_array_equal(held["rul_true"], fleet.rul())

@@ -165,56 +165,70 @@ TERMINALS = {
 }
 
 
-def command(
-    *arguments: str | bytes, cwd: Path, **environment: str
-) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "grace.cli", *arguments],
-        cwd=cwd, capture_output=True, timeout=300, check=False,
+# Several commands in one process: importing takes longer than most of them.
+COMMANDS = """
+import sys
+from grace.cli import app
+words = []
+for word in [*sys.argv[1:], ";"]:
+    if word != ";":
+        words.append(word)
+        continue
+    try:
+        app(words)
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    for stream in (sys.stdout, sys.stderr):
+        print(f"<status {status}>", file=stream, flush=True)
+    words = []
+"""
+Done = tuple[int, bytes, bytes]
+
+
+def commands(*lines: tuple[str | bytes, ...], cwd: Path, **environment: str) -> list[Done]:
+    """Status, output and errors of each command, run one after another in a new process."""
+    words = [word for line in lines for word in (*line, ";")][:-1]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, *words], cwd=cwd, capture_output=True, timeout=300,
+        check=False,
         env={**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-1500:]
+    mark = rb"<status (\d+)>\r?\n"
+    out, err = (re.split(mark, stream) for stream in (done.stdout, done.stderr))
+    assert len(out) == len(err) == 2 * len(lines) + 1
+    return list(zip(map(int, out[1::2]), out[::2], err[::2], strict=False))
 
 
 @pytest.mark.parametrize("terminal", list(TERMINALS))
-@pytest.mark.parametrize(
-    "arguments", [("methods",), ("train", "--help"), ("data", "describe", "sim"), ("data", "list")]
-)
-def test_a_terminal_without_unicode_shows_everything(
-    arguments: tuple[str, ...], terminal: str, tmp_path: Path
-) -> None:
-    done = command(*arguments, cwd=tmp_path, **TERMINALS[terminal])
-    assert done.returncode == 0, done.stderr[-500:]
-    assert b"Traceback" not in done.stderr
-    if arguments == ("methods",) and terminal != "latin-1":
-        assert b"\\u03b1" in done.stdout  # alpha, as an escape
-
-
-def test_an_error_about_a_path_that_is_no_utf8_is_one_line(tmp_path: Path) -> None:
-    for environment in TERMINALS.values():
-        done = command("report", b"runs/\xff\x1b[31m", cwd=tmp_path, **environment)
-        assert done.returncode == 2
-        assert b"Traceback" not in done.stderr
-        assert b"error:" in done.stderr
-        assert b"\x1b" not in done.stderr
+def test_a_terminal_without_unicode_shows_everything(terminal: str, tmp_path: Path) -> None:
+    methods, *others, refused = commands(
+        ("methods",), ("train", "--help"), ("data", "describe", "sim"), ("data", "list"),
+        ("report", b"runs/\xff\x1b[31m"), cwd=tmp_path, **TERMINALS[terminal],
+    )  # fmt: skip
+    for status, _, errors in (methods, *others):
+        assert status == 0, errors[-500:]
+        assert b"Traceback" not in errors
+    if terminal != "latin-1":
+        assert b"\\u03b1" in methods[1]  # alpha, as an escape
+    # An error about a path that is no UTF-8 is one line.
+    status, _, errors = refused
+    assert status == 2
+    assert b"Traceback" not in errors
+    assert b"error:" in errors
+    assert b"\x1b" not in errors
 
 
 @pytest.mark.slow
 def test_a_run_in_a_folder_that_is_no_utf8(tmp_path: Path) -> None:
     place = os.fsencode(tmp_path) + b"/r\xff \xe9[12]\x1b[31m"
-    small = [
-        "--set",
-        "dataset_options={n_train: 12, n_test: 6}",
-        "--set",
-        "training.steps_per_epoch=2",
-    ]
-    trained = command("train", "--epochs", "1", *small, "--out", place, cwd=tmp_path)
-    for done in (
-        trained,
-        command("report", place, cwd=tmp_path),
-        command("evaluate", place, cwd=tmp_path),
-        command("predict", place, cwd=tmp_path),
-        command("train", "--epochs", "1", *small, "--out", place, cwd=tmp_path),
+    small = ["--set", "dataset_options={n_train: 12, n_test: 6}"]
+    train = ("train", "--epochs", "1", *small, "--set", "training.steps_per_epoch=2",
+             "--out", place)  # fmt: skip
+    for status, _, errors in commands(
+        train, ("report", place), ("evaluate", place), ("predict", place), train, cwd=tmp_path
     ):
-        assert done.returncode == 0, done.stderr[-1500:]
-        assert b"Traceback" not in done.stderr
+        assert status == 0, errors[-1500:]
+        assert b"Traceback" not in errors
     assert os.path.exists(place + b"/report.html")

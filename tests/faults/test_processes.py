@@ -43,9 +43,8 @@ def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        ("train", "SIGTERM"),
-        pytest.param("train", "SIGINT", marks=pytest.mark.slow),
-        pytest.param("train", "SIGHUP", marks=pytest.mark.slow),
+        # SIGTERM and SIGINT of a training are among the trials of test_faults.py.
+        ("train", "SIGHUP"),
         pytest.param("grid", "SIGTERM", marks=pytest.mark.slow),
         pytest.param("grid", "SIGINT", marks=pytest.mark.slow),
     ],

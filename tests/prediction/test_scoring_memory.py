@@ -13,7 +13,7 @@ from grace.data import Dataset
 from grace.data.windows import WindowSet
 from grace.prediction import Artifact, Predictor
 
-MILLION = """
+MANY = """
 import json, resource, sys
 from pathlib import Path
 import numpy as np, polars as pl, torch
@@ -23,7 +23,7 @@ from grace.prediction import Artifact, Predictor
 from grace.training import RunConfig
 
 torch.set_num_threads(1)
-rows, units, length = 1_000_000, 2_000, 30
+rows, units, length = 300_000, 600, 30
 sensors = tuple(f"s{i}" for i in range(14))
 
 def peak():
@@ -64,14 +64,12 @@ print(json.dumps({"height": result.height, "finite": bool(result["rul"].is_finit
 
 
 @pytest.mark.slow
-def test_a_million_windows_score_in_bounded_memory() -> None:
+def test_many_windows_score_in_bounded_memory() -> None:
     pytest.importorskip("resource", reason="peak memory is read with resource (not on Windows)")
-    done = subprocess.run(
-        [sys.executable, "-c", MILLION], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["height"] == 1_000_000
+    assert found["height"] == 300_000
     assert found["finite"]
     assert found["growth_mb"] < 0.4 * found["windows_mb"], found
 

@@ -8,7 +8,6 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
 from grace.evaluation.bootstrap import (
     Interval,
@@ -127,6 +126,8 @@ def with_holm(tests: Sequence[PairedTest]) -> list[PairedTest]:
 
 def _paired_test(a: str, b: str, d: Array, scale: float) -> PairedTest:
     """Uncorrected tests of the differences (n,) of figures of size ``scale``."""
+    from scipy import stats  # a second, which every command would pay
+
     mean, std = float(d.mean()), float(d.std(ddof=1))
     equal = bool(np.ptp(d) <= 1e-9 * scale)  # equal up to the rounding of the figures
     d_z = None if equal else mean / std
@@ -284,6 +285,7 @@ def friedman_nemenyi(
         raise ValueError("scores must be finite")
     import pandas as pd
     from scikit_posthocs import posthoc_nemenyi_friedman
+    from scipy import stats
 
     ranks = stats.rankdata(table, axis=1).mean(axis=0)
     if (np.ptp(table, axis=1) == 0.0).all():
