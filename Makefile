@@ -7,12 +7,13 @@ INSTALLED := $(VENV)/.installed
 EXTRAS := plan,explain,ncmapss,surgery,cagrad,export,openvino,tensorboard,ray
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint docs benchmark clean
+.PHONY: help install demo test test-fast mutation lint docs benchmark clean
 
 help:
 	@echo "make demo       install, train GRACE on the built-in simulated fleet, write the report"
 	@echo "make test       install, check style and types, run every test"
 	@echo "make test-fast  the tests without those marked slow"
+	@echo "make mutation   change training and evaluation in small ways, see whether tests notice"
 	@echo "make docs       build the documentation site in build/site"
 	@echo "make benchmark  write docs/benchmark.md again from benchmarks/results/grid"
 	@echo "make clean      remove environment, runs and caches"
@@ -34,6 +35,12 @@ test: $(INSTALLED) lint
 
 test-fast: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+# SAMPLE mutants of each module; a second call goes on where the first stopped.
+SAMPLE ?= 40
+mutation: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e ".[mutation]"
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py --sample $(SAMPLE) --out build/mutants.jsonl
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

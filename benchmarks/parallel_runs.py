@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         over["dataset_options"] = {"n_train": 10, "n_test": 4}
     base = RunConfig.load(preset=args.preset, overrides=over)
     seeds = range(args.seeds)
-    configs = grid_configs(base, datasets=args.dataset, methods=["grace"], seeds=seeds)
+    configs = grid_configs(
+        base, datasets=args.dataset, methods=["grace"], seeds=seeds, controls=False
+    )
     ways = {
         f"{n} at a time, {max(1, cores // n)} thread(s) each": (n, max(1, cores // n))
         for n in args.parallel

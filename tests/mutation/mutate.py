@@ -181,6 +181,8 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, help="seconds; default: ten times the tests' own")
     parser.add_argument("--out", type=Path, default=Path("mutants.jsonl"))
     options = parser.parse_args()
+    options.out = options.out.resolve()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT / "src"))
     done = {}
