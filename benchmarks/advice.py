@@ -4,7 +4,7 @@ For each dataset of ``benchmarks/results/grid`` and each of its seeds the task g
 measured as `grace diagnose` does (training units only). The advice is then compared with every
 other outer method that the grid has with the same inner loss, over common seeds:
 
-* right: no method is better by a paired t-test at 5 %, corrected by Holm over the methods;
+* right: no method is better by a paired t-test at 5%, corrected by Holm over the methods;
 * loss: RMSE of the advice minus that of the best method of the grid (mean over seeds). The best
   is chosen after the fact, so this loss is positive even for advice that cannot be improved on.
 

@@ -95,9 +95,9 @@ def stages(result: Result, batch: int = 256) -> list[str]:
                     [
                         name if table == "stage" else f"block: {name}",
                         precision,
-                        "–" if of_step is None else f"{of_step:.1f} %",
-                        f"{100 * share:.0f} %" if share else "–",
-                        "–" if apart is None else f"{apart:.0f} %",
+                        "–" if of_step is None else f"{of_step:.1f}%",
+                        f"{100 * share:.0f}%" if share else "–",
+                        "–" if apart is None else f"{apart:.0f}%",
                     ]
                 )
     heads = ["stage", "precision", "of the exact step", "of the floor's rate", "of the distance"]
@@ -222,7 +222,7 @@ def sections(results: Path = RESULTS) -> dict[str, list[str]]:
 
 
 def draw_weights(result: Result, path: Path) -> None:
-    """λ of the RUL task over steps: a panel per data set and floor, a line per form and seed."""
+    """λ of the RUL task over steps: a panel per dataset and floor, a line per form and seed."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -4,9 +4,9 @@
     python benchmarks/fidelity.py precision --dataset FD001 --parallel-runs 2
 
 ``gaba`` trains GRACE with exact norms on every step, on every k-th step, and with norms at the
-shared feature z, with the published floor and with one so low that λ moves freely, beside the fixed
-weights that GABA ends in when its floor binds. ``precision`` trains the reference network in fp32
-and in bf16. Interrupted, either goes on where it stopped.
+shared feature z, with the published floor and with one so low that λ moves freely. They are
+compared with the fixed weights that GABA ends in when its floor binds. ``precision`` trains the
+reference network in fp32 and in bf16. Interrupted, either goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def run_folder(dataset: str, variant: str, seed: int) -> str:
 
 
 def figures(study: str, table: pl.DataFrame) -> list[Row]:
-    """One row per data set, variant and metric: means over seeds, and the paired difference."""
+    """One row per dataset, variant and metric: means over seeds, and the paired difference."""
     rows: list[Row] = []
     for reference in STUDIES[study]["references"]:
         part = table.filter(pl.col("variant").str.ends_with(LOW) == reference.endswith(LOW))
@@ -126,7 +126,7 @@ def figures(study: str, table: pl.DataFrame) -> list[Row]:
 
 
 def half_width(test: PairedTest) -> float:
-    """Half of the 95 % interval of the mean paired difference (Student's t)."""
+    """Half of the 95% interval of the mean paired difference (Student's t)."""
     return float(stats.t.ppf(0.975, test.n - 1) * test.std_difference / test.n**0.5)
 
 
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = trajectories(out, args.study, datasets, seeds) if args.study == "gaba" else {}
     gaps = list(distances(paths))
     print_facts(machine_facts())
-    print_table("Means over seeds; differences are paired, ± half a 95 % interval", rows)
+    print_table("Means over seeds; differences are paired, ± half a 95% interval", rows)
     if gaps:
         print_table("λ against the exact form, same seed and step", gaps)
     if args.json:

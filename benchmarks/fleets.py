@@ -189,7 +189,7 @@ def _cells() -> Case:
 
 
 def _compressors() -> Case:
-    """60 % still running; dates, uneven gaps, missing values, a text attribute; hours of life."""
+    """60% still running; dates, uneven gaps, missing values, a text attribute; hours of life."""
     rng = np.random.default_rng(14)
     rows = []
     begin = datetime(2023, 1, 2, 6, tzinfo=timezone.utc)
@@ -248,12 +248,12 @@ FLEETS: dict[str, tuple[str, Callable[[], Case]]] = {
     "cutters": ("9 rows per unit at uneven times, two static attributes", _cutters),
     "fuses": ("sensors without information, two groups", _fuses),
     "cells": ("three static groups, lives a factor of 5 apart, a fifth censored", _cells),
-    "compressors": ("60 % censored, dates, gaps, missing values", _compressors),
+    "compressors": ("60% censored, dates, gaps, missing values", _compressors),
     "valves": ("10 Hz, failure by a limit, rows after it", _valves),
     "bearings_all": ("17 bearings run to failure under three loads", _all_bearings),
     "bearings": ("6 learning bearings, the official test", lambda: _named("bearings")),
     "sim": ("the built-in simulated fleet", _simulated),
-    "disks": ("95 % still running", lambda: _named("disks")),
+    "disks": ("95% still running", lambda: _named("disks")),
     **{
         name: (f"{name} as an anonymous table", lambda name=name: _cmapss(name))
         for name in ("FD001", "FD002", "FD003", "FD004")

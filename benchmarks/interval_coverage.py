@@ -41,7 +41,7 @@ def draw(kind: str, rng: np.random.Generator, n: int) -> npt.NDArray[np.float64]
 def coverage(
     kind: str, n_units: int, repetitions: int, n_resamples: int = 2000
 ) -> dict[str, float]:
-    """Share of nominal 95 % intervals that hold the true value, by metric."""
+    """Share of nominal 95% intervals that hold the true value, by metric."""
     many = draw(kind, np.random.default_rng(0), 4_000_000)
     zero = np.zeros_like(many)
     truth = {name: metric(zero, many) for name, metric in METRICS.items()}
@@ -60,7 +60,7 @@ def coverage(
 def table(measured: dict[str, dict[str, dict[str, float]]], repetitions: int) -> str:
     """The measurement as Markdown."""
     lines = [
-        f"Measured coverage of nominal 95 % intervals ({repetitions} simulated test sets each):",
+        f"Measured coverage of nominal 95% intervals ({repetitions} simulated test sets each):",
         "",
         "| units | errors | RMSE | MAE | NASA score |",
         "| ---: | --- | ---: | ---: | ---: |",

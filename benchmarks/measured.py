@@ -41,8 +41,8 @@ def row(name: str, runs: Sequence[Evaluation]) -> str:
         spread([pair.capped.nasa_sum for pair in last], digits=0),
     ]
     for baseline in BASELINES:
-        beside = [run.baselines[baseline] for run in runs if baseline in run.baselines]
-        cells.append(spread([b.last_cycle.capped.rmse for b in beside]) if beside else "")
+        compared = [run.baselines[baseline] for run in runs if baseline in run.baselines]
+        cells.append(spread([b.last_cycle.capped.rmse for b in compared]) if compared else "")
     return "| " + " | ".join(cells) + " |"
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/parallel_runs.py --dataset FD001 FD002 FD003 FD004
 
-Each round trains the same whole runs (GRACE, one seed per data set, without baselines) by every
-way: processes, reading, early stopping and judging included. The hours for the whole grid (4 data
-sets × 7 methods × 5 seeds) count every run as long as these: GRACE is among the dearest methods.
+Each round trains the same whole runs (GRACE, one seed per dataset, without baselines) by every
+way: processes, reading, early stopping and evaluation included. The hours for the whole grid
+(4 datasets × 7 methods × 5 seeds) assume that every run takes as long as these: GRACE is among
+the slowest methods.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", nargs="+", default=["sim"])
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--epochs", type=int, help="of each run; whole runs by default")
-    parser.add_argument("--seeds", type=int, default=1, help="runs per data set")
+    parser.add_argument("--seeds", type=int, default=1, help="runs per dataset")
     parser.add_argument("--parallel", type=int, nargs="+", default=sorted({1, cores}))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the result here")

@@ -9,7 +9,7 @@ RUL over all of them. *of matmul* is the share of the rate at which this machine
 1024 × 1024 matrices of that type, measured in the same minute, with the model's operations counted
 from its weights.
 
-A precision **holds** if its RMSE is within 1 % of that of fp32 and no RUL moved by more than 2
+A precision **holds** if its RMSE is within 1% of that of fp32 and no RUL moved by more than 2
 units of time. Without ``--artifact`` a reference model is trained first, briefly, on the simulated
 fleet (minutes, kept in ``--cache``). ``--quick`` is a smoke test: its figures mean nothing.
 """

@@ -104,8 +104,8 @@ def _ours(model: DualTaskModel, supply: Callable[[], Batch], bf16: bool) -> Vari
     optimizer = make_optimizer(model, methods["plain"], config)
     variants: Variants = {}
     for name, method in methods.items():
-        stepper = TrainState(model, method, optimizer, average, config.grad_clip, bf16)
-        variants[name] = lambda stepper=stepper: training_step(stepper, supply())  # type: ignore[misc]
+        state = TrainState(model, method, optimizer, average, config.grad_clip, bf16)
+        variants[name] = lambda state=state: training_step(state, supply())  # type: ignore[misc]
 
     def loss() -> Tensor:
         batch = supply()

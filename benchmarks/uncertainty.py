@@ -27,7 +27,8 @@ from scipy.optimize import nnls
 from grace.core.survival import survival_nll
 from grace.data.fleet import Dataset
 from grace.data.preprocessing import Preprocessor
-from grace.evaluation.probabilistic import evaluate_distribution, score_difference, winkler_score
+from grace.evaluation.distribution_scores import score_difference, winkler_score
+from grace.evaluation.probabilistic import evaluate_distribution
 from grace.experiments.training_data import load_data
 from grace.models.survival_head import SurvivalHead
 from grace.training.config import RunConfig
@@ -281,7 +282,7 @@ def read_test_set(
             interval = score_difference(
                 winkler_score(lower, upper, y, COVERAGE),
                 winkler_score(*d.interval(COVERAGE), y, COVERAGE),
-                metric="interval score 90 %",
+                metric="interval score 90%",
                 seed=0,
             )
             result["differences"][name] = [
@@ -365,12 +366,10 @@ def document(results: dict[str, Any]) -> None:
         differences.append(
             [f"{name}, mean width at ≤ 30 and at 80–125", f"{near:.1f}", f"{far:.1f}"]
         )
-    heads = ["", "CRPS", "interval score 90 %", "coverage", "mean width"]
+    heads = ["", "CRPS", "interval score 90%", "coverage", "mean width"]
     replace_between(GUIDE, "compared", markdown(heads, compared))
     replace_between(GUIDE, "tested", markdown(heads, tested))
-    replace_between(
-        GUIDE, "differences", markdown(["", "CRPS", "interval score 90 %"], differences)
-    )
+    replace_between(GUIDE, "differences", markdown(["", "CRPS", "interval score 90%"], differences))
 
 
 def summary(name: str, test: dict[str, Any]) -> str:

@@ -20,12 +20,12 @@ settings.load_profile("grace")
 def data_root() -> Path:
     """Data root with the published C-MAPSS files; skips where there is none.
 
-    Found by ``GRACE_DATA`` or at ``../shared/data`` beside the repository. The user's cache is left
+    Found by ``GRACE_DATA`` or at ``../shared/data`` of the repository. The user's cache is left
     out: what a test sees must not depend on what somebody has downloaded.
     """
-    beside = Path(__file__).parents[2] / "shared" / "data"
+    shared = Path(__file__).parents[2] / "shared" / "data"
     named = os.environ.get("GRACE_DATA")
-    place = Path(named) if named else beside
+    place = Path(named) if named else shared
     try:
         return find_data_root(place)
     except DataError:

@@ -306,7 +306,7 @@ def test_a_grid_compares_methods_and_keeps_what_is_done(tiny: Path, tmp_path: Pa
     shouted = grace("grid", *options, "--method", "AMNL", "--method", "uncertainty")
     assert "minus that of amnl" in shouted.output
 
-    # One more method: the others are not trained again; an unusable folder is told at the end.
+    # One more method: the others are not trained again; an unusable folder is reported at the end.
     (out / f"sim-dwa-fast-seed1{suffix}" / "telemetry.jsonl").mkdir(parents=True)
     again = grace("grid", *options, *methods, "--method", "dwa")
     assert again.exit_code == 1

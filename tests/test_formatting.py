@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from grace.formatting import interval, number, percent, signed, signed_short, spread
 
-SOURCE = Path(__file__).parents[1] / "src" / "grace"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "grace"
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,12 @@ def test_spread_without_a_deviation() -> None:
 
 
 def test_shares_are_written_without_a_space() -> None:
-    """One convention: 95%, in messages, docstrings and templates."""
+    """One convention: 95%, in messages, docstrings, templates and guides."""
+    guides = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
     found = [
         f"{path.name}: {line.strip()}"
-        for path in [*SOURCE.rglob("*.py"), *SOURCE.rglob("*.j2")]
+        for path in [*SOURCE.rglob("*.py"), *SOURCE.rglob("*.j2"), *guides]
         for line in path.read_text(encoding="utf-8").splitlines()
-        if re.search(r"\d %(?![}a-z\d(]| [a-z\d(])|\d % (of|confidence|interval) ", line)
+        if re.search(r"\d %(?![}a-z\d(]| [a-z\d(])|\d % (of|confidence|intervals?) ", line)
     ]
     assert not found

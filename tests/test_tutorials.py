@@ -1,12 +1,22 @@
-"""Every Python block of the tutorials runs, in the order of its page."""
+"""Every Python block of the tutorials runs, in the order of its page, and every example."""
 
 from __future__ import annotations
 
+import re
+import runpy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-TUTORIALS = Path(__file__).parent.parent / "docs" / "tutorials"
+from grace.core.inner import INNER_LOSSES
+from grace.core.methods import OUTER_METHODS
+
+ROOT = Path(__file__).parent.parent
+TUTORIALS = ROOT / "docs" / "tutorials"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PAGES = sorted(TUTORIALS.glob("*.md"))
 
 
@@ -25,14 +35,53 @@ def blocks(text: str) -> list[tuple[int, str]]:
 
 
 def test_there_are_tutorials() -> None:
-    assert len(PAGES) >= 4
+    assert len(PAGES) >= 8
     assert all(blocks(p.read_text("utf-8")) for p in PAGES)
+
+
+def _needs_lightning(source: str) -> None:
+    if re.search(r"^import lightning", source, re.MULTILINE):
+        pytest.importorskip("lightning", reason="needs lightning (extra dev)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _needs_lightning(page.read_text("utf-8"))
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": page.stem}
     for line, source in blocks(page.read_text("utf-8")):
         code = compile("\n" * line + source, str(page), "exec")
         exec(code, names)  # the pages are part of the repository
+
+
+@contextmanager
+def registries_restored() -> Iterator[None]:
+    """What an example registers is gone afterwards: other tests iterate the registries."""
+    registries: list[dict[str, Any]] = [INNER_LOSSES, OUTER_METHODS]
+    before = [dict(registry) for registry in registries]
+    try:
+        yield
+    finally:
+        for registry, entries in zip(registries, before, strict=True):
+            registry.clear()
+            registry.update(entries)
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.stem)
+def test_an_example_runs(
+    script: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _needs_lightning(script.read_text("utf-8"))
+    monkeypatch.chdir(tmp_path)
+    with registries_restored():
+        runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out.strip()  # an example shows something
+
+
+def test_the_list_of_examples_is_complete() -> None:
+    listed = re.findall(r"\]\((\w+\.py)\)", (ROOT / "examples" / "README.md").read_text("utf-8"))
+    assert listed
+    assert sorted(listed) == [path.name for path in EXAMPLES]

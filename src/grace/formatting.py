@@ -14,6 +14,7 @@ __all__ = [
     "duration",
     "interval",
     "number",
+    "p_value",
     "percent",
     "plain_name",
     "printable",
@@ -100,6 +101,18 @@ def percent(share: float | None, decimals: int = 0) -> str:
     if share is None or math.isnan(share):
         return UNKNOWN
     return f"{share:.{decimals}%}".replace("-", "−")
+
+
+def p_value(p: float | None) -> str:
+    """A p value with three decimals.
+
+    Example:
+        >>> p_value(0.0625), p_value(0.0002), p_value(None)
+        ('0.062', '< 0.001', '–')
+    """
+    if p is None or math.isnan(p):
+        return UNKNOWN
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
 def interval(low: float | None, high: float | None) -> str:

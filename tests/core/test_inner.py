@@ -200,7 +200,7 @@ def test_options_are_bound_and_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "problem"),
     [
         ("weighted_mse", {"max_rul": 0}, "max_rul=0 must be a positive number"),
         ("weighted_mse", {"max_rul": -1.0}, "max_rul=-1.0 must be a positive number"),
@@ -216,14 +216,14 @@ def test_options_are_bound_and_checked() -> None:
     ],
 )
 def test_a_value_out_of_range_is_refused_when_the_loss_is_built(
-    name: str, options: dict[str, object], told: str
+    name: str, options: dict[str, object], problem: str
 ) -> None:
     with pytest.raises(ValueError, match=f"inner loss '{name}'") as caught:
         build_inner_loss(name, **options)
-    assert told in str(caught.value)
+    assert problem in str(caught.value)
     with pytest.raises(ValueError, match="=") as caught:
         INNER_LOSSES[name](torch.ones(2), torch.zeros(2), **options)
-    assert told in str(caught.value)
+    assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -196,10 +196,10 @@ DAMAGE = {
 }
 
 
-def message(told: str) -> str:
-    if told.endswith("."):
-        return told
-    place, cell = told.split(":")
+def message(problem: str) -> str:
+    if problem.endswith("."):
+        return problem
+    place, cell = problem.split(":")
     column, *kind = place.split()
     what = {"inf": "finite", "whole": "a whole number"}.get(kind[0] if kind else "", "a number")
     return f"column '{column}' is not {what}: '{cell}'."
@@ -208,20 +208,20 @@ def message(told: str) -> str:
 @pytest.mark.parametrize("part", ["train", "test"])
 @pytest.mark.parametrize("kind", list(DAMAGE))
 def test_damage_names_file_line_and_remedy(kind: str, part: str, tmp_path: Path) -> None:
-    lines, line, told = DAMAGE[kind]
+    lines, line, problem = DAMAGE[kind]
     write(tmp_path, lines if part == "train" else BASE, lines if part == "test" else BASE, ["1"])
     with pytest.raises(DataError) as error:
         read_cmapss(tmp_path, "FD001")
-    if "columns instead" in told:
+    if "columns instead" in problem:
         remedy = f"write unit, cycle, 3 settings and 21 sensors separated by blanks, {FETCH}"
-    elif told.endswith("."):
+    elif problem.endswith("."):
         remedy = RESTORE
-    elif " " in told:
+    elif " " in problem:
         remedy = CORRECT
     else:
         remedy = f"correct the cell (a header line has to go), {FETCH}"
     file = tmp_path / f"{part}_FD001.txt"
-    assert str(error.value) == f"{file}, line {line}: {message(told)} Remedy: {remedy}"
+    assert str(error.value) == f"{file}, line {line}: {message(problem)} Remedy: {remedy}"
     assert error.value.line == line
     assert error.value.source == str(file)
 
@@ -249,11 +249,11 @@ RUL_DAMAGE = {
 
 @pytest.mark.parametrize("kind", list(RUL_DAMAGE))
 def test_damaged_rul_file(kind: str, tmp_path: Path) -> None:
-    lines, line, told, remedy = RUL_DAMAGE[kind]
+    lines, line, problem, remedy = RUL_DAMAGE[kind]
     write(tmp_path, BASE, BASE, lines)
     with pytest.raises(DataError) as error:
         read_cmapss(tmp_path, "FD001")
-    start = f"{tmp_path / 'RUL_FD001.txt'}, line {line}: {told} Remedy: {remedy}"
+    start = f"{tmp_path / 'RUL_FD001.txt'}, line {line}: {problem} Remedy: {remedy}"
     assert str(error.value).startswith(start)
     assert str(error.value).endswith(FETCH)
 

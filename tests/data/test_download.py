@@ -174,7 +174,7 @@ def test_an_edited_file_is_never_overwritten(
     assert mine.read_bytes() == b"my own work"
 
 
-# --- finding ------------------------------------------------------------------------------------
+# --- locating -----------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -57,13 +57,19 @@ def test_the_cap_is_a_setting() -> None:
     [(125, 0), (80.001, 0), (80, 1), (79.999, 1), (30.001, 1), (30, 2), (29, 2), (0, 2)],
 )
 def test_health_class_at_the_thresholds(rul: float, expected: int) -> None:
-    assert health_class([rul], LabelConfig()).tolist() == [expected]
+    assert health_class([rul]).tolist() == [expected]
+
+
+@pytest.mark.parametrize("thresholds", [(30.0, 80.0), (80.0, 80.0), ()])
+def test_thresholds_that_do_not_descend_are_refused(thresholds: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="descend"):
+        health_class([1.0], thresholds)
 
 
 def test_other_thresholds_and_shapes() -> None:
     labels = LabelConfig(health_thresholds=(100.0, 60.0, 20.0))
     assert labels.n_classes == 4
-    got = health_class(np.array([[120.0, 100.0], [50.0, 5.0]]), labels)
+    got = health_class(np.array([[120.0, 100.0], [50.0, 5.0]]), labels.health_thresholds)
     assert got.dtype == np.int64
     assert got.tolist() == [[0, 1], [2, 3]]
 
@@ -71,7 +77,7 @@ def test_other_thresholds_and_shapes() -> None:
 @given(st.lists(st.floats(0, 125), min_size=2, max_size=50))
 def test_less_life_is_never_a_better_class(ruls: list[float]) -> None:
     ordered = sorted(ruls)
-    assert (np.diff(health_class(ordered, LabelConfig())) <= 0).all()
+    assert (np.diff(health_class(ordered)) <= 0).all()
 
 
 @pytest.mark.parametrize(

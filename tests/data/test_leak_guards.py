@@ -82,7 +82,7 @@ def test_a_window_holds_rows_of_one_unit_only(data: Dataset) -> None:
 
 
 def test_no_label_is_among_the_inputs(data: Dataset) -> None:
-    """Life left is told neither by the columns nor by the time scale of a feature."""
+    """Neither the columns nor the time scale of a feature reveal the life left."""
     prep = Preprocessor(CONFIG, default_conditions=3).fit(data.train)
     fates = data.test.units.with_columns(rul_at_end=pl.col("rul_at_end") + 50.0)
     later = Fleet.from_frame(data.test.frame, data.test.schema, units=fates)

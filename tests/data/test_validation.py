@@ -1,4 +1,4 @@
-"""What makes a frame unusable, told by column, unit, time and remedy; what is only suspicious."""
+"""Unusable frames, reported by column, unit, time and remedy; suspicious ones."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("kind", list(REFUSED))
 def test_refusals_name_place_and_remedy(kind: str) -> None:
-    columns, told = REFUSED[kind]
-    assert refusal(frame(**columns)) == f"fleet.csv: {told}"
+    columns, problem = REFUSED[kind]
+    assert refusal(frame(**columns)) == f"fleet.csv: {problem}"
 
 
 @pytest.mark.parametrize(
@@ -269,11 +269,11 @@ UNITS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("kind", list(UNITS))
 def test_tables_of_units_that_do_not_fit(kind: str) -> None:
-    columns, told = UNITS[kind]
+    columns, problem = UNITS[kind]
     with pytest.raises(DataError) as error:
         check_units(pl.DataFrame(columns, strict=False), ORDER, source="table.csv")
     assert str(error.value).startswith("table.csv: ")
-    assert told in str(error.value)
+    assert problem in str(error.value)
     assert error.value.remedy
 
 
@@ -289,7 +289,7 @@ def test_fates_by_mapping_are_checked_too() -> None:
         Fleet.from_frame(frame(), SCHEMA, rul_at_end={7: "soon"})  # type: ignore[dict-item]
 
 
-# --- findings -----------------------------------------------------------------------------------
+# --- issues -------------------------------------------------------------------------------------
 
 
 def kinds(raw: pl.DataFrame, window: int = 1) -> dict[str, tuple[str, tuple[Any, ...]]]:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from grace.data.labels import health_class
 from grace.evaluation import (
     Evaluation,
     HeldOutRows,
     Protocol,
     evaluate,
     health_accuracy,
-    health_from_rul,
     mae,
     metric_set,
     nasa_score,
@@ -67,12 +67,12 @@ def test_intervals_hold_the_figures(result):
 
 def test_health_of_model_and_baselines(arrays, result, test_fleet):
     last = test_fleet.starts + test_fleet.lengths - 1
-    true = health_from_rul(np.minimum(arrays["rul"], 125))
+    true = health_class(np.minimum(arrays["rul"], 125))
     called = arrays["health_probabilities"].argmax(1)
     assert result.model.health_all_cycles.accuracy == health_accuracy(true, called)
     assert result.model.health_last_cycle.accuracy == health_accuracy(true[last], called[last])
     assert np.sum(result.model.health_last_cycle.confusion) == 20
-    by_rul = health_from_rul(arrays["baselines"]["gradient_boosting"])
+    by_rul = health_class(arrays["baselines"]["gradient_boosting"])
     assert result.baselines["gradient_boosting"].health_all_cycles.accuracy == health_accuracy(
         true, by_rul
     )

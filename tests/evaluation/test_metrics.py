@@ -13,7 +13,6 @@ from grace.evaluation import (
     confusion_matrix,
     error_by_zone,
     health_accuracy,
-    health_from_rul,
     health_macro_f1,
     late_share,
     mae,
@@ -120,13 +119,6 @@ def test_empty_zone_has_no_values_and_bad_edges_are_refused():
         error_by_zone([1.0], [1.0], (0, 0))
     with pytest.raises(ValueError, match="below the first edge"):
         error_by_zone([1.0], [1.0], (5, 10))
-
-
-def test_health_classes_at_their_borders():
-    assert health_from_rul([125, 80.1, 80, 30.1, 30, 0]).tolist() == [0, 0, 1, 1, 2, 2]
-    assert health_from_rul([[60.0]], (50,)).tolist() == [0]
-    with pytest.raises(ValueError, match="descend"):
-        health_from_rul([1.0], (30, 80))
 
 
 classes = sizes.flatmap(lambda n: arrays(np.int64, (2, n), elements=st.integers(0, 2)))

@@ -52,7 +52,7 @@ def codes(**figures):
 
 
 FLOOR = LabelFloor(18.32, 2010.0)
-BESIDE = {"constant": 42.9, "gradient_boosting": 13.9}
+BASELINE_RMSE = {"constant": 42.9, "gradient_boosting": 13.9}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ BESIDE = {"constant": 42.9, "gradient_boosting": 13.9}
     ],
 )
 def test_each_flag_is_raised_and_not_raised(code, severity, raised, quiet):
-    common = {"dataset": "fd002", "floor": FLOOR, "baseline_rmse": BESIDE}
+    common = {"dataset": "fd002", "floor": FLOOR, "baseline_rmse": BASELINE_RMSE}
     found = {f.code: f for f in check_plausibility(**{**common, **raised})}
     assert found[code].severity == severity
     assert found[code].message.endswith(".")
@@ -93,6 +93,10 @@ def test_unknown_data_and_nothing_known_raise_nothing():
 
 def test_published_figures_are_judged_too():
     flags = check_plausibility(
-        dataset="FD002", rmse_capped=6.74, n_units=259, select_on="test", baseline_rmse=BESIDE
+        dataset="FD002",
+        rmse_capped=6.74,
+        n_units=259,
+        select_on="test",
+        baseline_rmse=BASELINE_RMSE,
     )
     assert [f.code for f in flags] == ["implausibly_low", "test_selected"]

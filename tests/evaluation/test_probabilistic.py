@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grace.evaluation.probabilistic import (
-    DistributionMetrics,
+from grace.evaluation.distribution_scores import (
     brier_score,
     censoring_weights,
-    evaluate_distribution,
     pit_histogram,
     randomised_pit,
     reliability_curve,
     score_difference,
     winkler_score,
 )
+from grace.evaluation.probabilistic import DistributionMetrics, evaluate_distribution
 from grace.uncertainty import RULDistribution
 
 

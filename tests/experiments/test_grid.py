@@ -95,9 +95,9 @@ def plain(tiny: Tiny) -> dict[str, RunConfig]:
 def test_runs_at_once_give_the_bits_of_runs_alone(
     plain: dict[str, RunConfig], tmp_path: Path, one_thread: None
 ) -> None:
-    told: list[Event] = []
+    events: list[Event] = []
     result = grid(
-        plain, tmp_path / "grid", parallel_runs=2, threads_per_run=1, on_event=told.append
+        plain, tmp_path / "grid", parallel_runs=2, threads_per_run=1, on_event=events.append
     )
     assert not result.failed, result.failed
     assert [e.kind for e in result.outcomes.values()] == ["finished"] * 4
@@ -110,7 +110,7 @@ def test_runs_at_once_give_the_bits_of_runs_alone(
             assert torch.equal(value, together.model.state_dict()[key]), key
         stored = json.loads((result.folder / name / "artifact.json").read_text())
         assert stored["environment"]["threads"] == 1
-        mine = [e for e in told if e.name == name]
+        mine = [e for e in events if e.name == name]
         assert mine[0].kind == "started"
         assert mine[-1].kind == "finished"
         assert [e.fraction for e in mine if e.kind == "progress"][-1] == 1.0
@@ -165,20 +165,20 @@ def test_errors_a_user_can_mend_come_without_a_traceback(
     here, there = multiprocessing.Pipe()
     name, config = next(iter(plain.items()))
     task = workers.Task(name, config.to_yaml(), tmp_path / name)
-    told = {}
+    outcomes = {}
     for error in (ZeroDivisionError("a bug"), OSError(28, "No space left", "disk"), KeyError()):
 
         def fail(*args: Any, error: Exception = error, **options: Any) -> None:
             raise error
 
         monkeypatch.setattr(workers, "run", fail)
-        told[type(error)] = workers.do_task(task, None, there)
-    assert {event.kind for event in told.values()} == {"failed"}
-    assert told[ZeroDivisionError].text == "a bug"
-    assert "ZeroDivisionError: a bug" in told[ZeroDivisionError].trace
-    assert told[OSError].trace == ""
-    assert "disk: No space left. Remedy" in told[OSError].text
-    assert told[KeyError].text == "KeyError"
+        outcomes[type(error)] = workers.do_task(task, None, there)
+    assert {event.kind for event in outcomes.values()} == {"failed"}
+    assert outcomes[ZeroDivisionError].text == "a bug"
+    assert "ZeroDivisionError: a bug" in outcomes[ZeroDivisionError].trace
+    assert outcomes[OSError].trace == ""
+    assert "disk: No space left. Remedy" in outcomes[OSError].text
+    assert outcomes[KeyError].text == "KeyError"
     assert here.recv().kind == "stage"
 
 
@@ -380,10 +380,10 @@ def test_methods_are_ranked_over_data_sets() -> None:
         + rows("FD001", "dwa", {1: 0.0})
     )
     result = rank_methods(table)
-    assert result.names == ("amnl", "grace", "gaba")  # dwa has one data set only
+    assert result.names == ("amnl", "grace", "gaba")  # dwa has one dataset only
     assert result.mean_ranks == (3.0, 1.0, 2.0)
     assert result.n_blocks == 4
-    with pytest.raises(ValueError, match="2 data sets"):
+    with pytest.raises(ValueError, match="2 datasets"):
         rank_methods(table.filter(pl.col("dataset") == "FD001"))
     twice = pl.concat([table, table.with_columns(group=pl.lit("x") + pl.col("group"))])
     with pytest.raises(ValueError, match="not independent"):
@@ -468,10 +468,10 @@ def test_the_table_keeps_names_and_whole_figures_at_any_width(width: int) -> Non
     titles = [line for line in text.splitlines() if "[test-selected]" in line]
     assert len(titles) == 3 or width < 80  # figures and two tables of differences, all marked
     if width == 200:
-        assert "12.50 ± 0.00" in text  # the honest figure beside the test-selected one
-        assert "Left out" not in text
+        assert "12.50 ± 0.00" in text  # of the validation-selected checkpoint
+        assert "left out" not in text
     # Whatever columns are shown, the heads are whole.
     heads = [line for line in text.splitlines() if line.strip().startswith("method")]
     assert all(line.rstrip().endswith(LAST_HEADS) for line in heads)
     if width == 40:
-        assert "Left out for want of width" in text
+        assert "Columns left out" in text

@@ -98,9 +98,9 @@ def test_a_test_selected_run_gives_both_protocols(store: ResultsStore, folders: 
     mine = store.scores(protocol="test").row(0, named=True)
     for name in ("rmse_capped", "nasa_raw", "seed", "method", "group", "mark"):
         assert mine[name] == read.row(1, named=True)[name]
-    honest = store.scores(protocol="validation").filter(run=mine["run"])
-    assert honest["rmse_capped"].item() == read["rmse_capped_validation_selected"][1]
-    assert honest["mark"].item() == ""
+    validated = store.scores(protocol="validation").filter(run=mine["run"])
+    assert validated["rmse_capped"].item() == read["rmse_capped_validation_selected"][1]
+    assert validated["mark"].item() == ""
     assert mine["data_test"]
     assert mine["version"]
 

@@ -107,9 +107,9 @@ def test_every_figure_carries_its_protocol(done: Any, data: Dataset) -> None:
     assert protocol.n_train + protocol.n_validation == data.train.n_units
     assert protocol.n_test == data.test.n_units
     assert done.validation_selected is None
-    evaluation, honest = read_metrics(done.folder)
+    evaluation, validated = read_metrics(done.folder)
     assert evaluation == done.evaluation
-    assert honest is None
+    assert validated is None
 
 
 def test_a_finished_run_is_not_repeated(done: Any, tiny: Tiny, data: Dataset) -> None:
@@ -162,12 +162,12 @@ def test_another_run_in_an_unfinished_folder_is_refused(
 def test_test_selection_is_marked_and_its_optimism_told(on_test: Any) -> None:
     assert on_test.evaluation.protocol.mark == MARK
     assert MARK in on_test.evaluation.protocol.sentence()
-    honest = on_test.validation_selected
-    assert honest.protocol.mark == ""
-    gap = honest.optimism_gap
-    assert gap.rmse_capped == pytest.approx(on_test.evaluation.rmse - honest.rmse)
+    validated = on_test.validation_selected
+    assert validated.protocol.mark == ""
+    gap = validated.optimism_gap
+    assert gap.rmse_capped == pytest.approx(on_test.evaluation.rmse - validated.rmse)
     assert gap.rmse_capped <= 1e-9  # chosen on the test set, it cannot be worse there
-    assert read_metrics(on_test.folder) == (on_test.evaluation, honest)
+    assert read_metrics(on_test.folder) == (on_test.evaluation, validated)
 
 
 def test_test_selection_takes_the_epoch_that_is_best_on_the_test_set(on_test: Any) -> None:

@@ -339,7 +339,9 @@ def invoke(*arguments: str | Path) -> tuple[int, BaseException | None, str]:
     return done.exit_code, error, done.output
 
 
-def verdict(command: str, folder: Path, status: int, error: BaseException | None, text: str) -> str:
+def check_outcome(
+    command: str, folder: Path, status: int, error: BaseException | None, text: str
+) -> str:
     """What breaks the rule: status 0 or 2, no traceback, and one line that names the file."""
     if error is not None:
         return f"{type(error).__name__}: {error}"[:300]
@@ -396,7 +398,7 @@ def attack(
     found = []
     for name in chosen:
         status, error, text = invoke(*offered[name])
-        wrong = verdict(name, folder, status, error, text)
+        wrong = check_outcome(name, folder, status, error, text)
         found.append(Case(seed, did, name, status, wrong, text if wrong else ""))
     for path in (folder, written):
         shutil.rmtree(path, ignore_errors=True)
@@ -410,7 +412,7 @@ def attack_model(seed: int, model: Path, table: Path, space: Path) -> Case:
     shutil.copytree(model, folder)
     did = damage(folder, tuple(sorted(p.name for p in model.iterdir())), rng)
     status, error, text = invoke("predict", table, "--model", folder)
-    wrong = verdict("predict", folder, status, error, text)
+    wrong = check_outcome("predict", folder, status, error, text)
     shutil.rmtree(folder, ignore_errors=True)
     return Case(seed, did, "predict --model", status, wrong, text if wrong else "")
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hostile_folders import FAST, attack, commands, invoke, verdict
+from hostile_folders import FAST, attack, check_outcome, commands, invoke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,12 +40,12 @@ def test_all_commands_over_hostile_folders(hostile: Runs, seed: int) -> None:
 def test_the_rule_can_be_broken() -> None:
     folder = Path("/runs/a")
     good = "error: /runs/a/metrics.json: no such file. Remedy: …\n"
-    assert not verdict("report", folder, 2, None, good)
-    assert verdict("report", folder, 1, None, "")
-    assert verdict("report", folder, 2, None, "error: metrics.json is damaged\n")
-    assert verdict("report", folder, 2, None, good + "another line\n")
-    assert verdict("report", folder, 2, KeyError("x"), good)
-    assert verdict("report", folder, 2, None, good + "\x1b[2J")
+    assert not check_outcome("report", folder, 2, None, good)
+    assert check_outcome("report", folder, 1, None, "")
+    assert check_outcome("report", folder, 2, None, "error: metrics.json is damaged\n")
+    assert check_outcome("report", folder, 2, None, good + "another line\n")
+    assert check_outcome("report", folder, 2, KeyError("x"), good)
+    assert check_outcome("report", folder, 2, None, good + "\x1b[2J")
 
 
 @pytest.mark.parametrize("damage", ["", "{", "\x00" * 50, '{"step": 1e400}', "[[[["])

@@ -61,9 +61,9 @@ def make_predictions(
     return pl.concat(parts)
 
 
-def judge(frame: pl.DataFrame, select_on: str, *, baselines: bool = True) -> Evaluation:
+def evaluate_frame(frame: pl.DataFrame, select_on: str, *, baselines: bool = True) -> Evaluation:
     classes = [c for c in frame.columns if c.startswith("p_health_")]
-    beside = [c for c in frame.columns if c.startswith("baseline_")] if baselines else []
+    baseline_columns = [c for c in frame.columns if c.startswith("baseline_")] if baselines else []
     followed = make_predictions(to_failure=True)
     return evaluate(
         Protocol(dataset="FD<i>1", select_on=select_on, n_train=85, n_validation=15, seeds=(7,)),  # type: ignore[arg-type]
@@ -72,13 +72,13 @@ def judge(frame: pl.DataFrame, select_on: str, *, baselines: bool = True) -> Eva
         rul=frame["rul_true"].to_numpy(),
         predicted=frame["rul"].to_numpy(),
         health_probabilities=frame.select(classes).to_numpy() if classes else None,
-        baselines={c.removeprefix("baseline_"): frame[c].to_numpy() for c in beside},
+        baselines={c.removeprefix("baseline_"): frame[c].to_numpy() for c in baseline_columns},
         held_out=HeldOutRows(
             followed["unit"].to_numpy(),
             followed["time"].to_numpy(),
             followed["rul_true"].to_numpy(),
             followed["rul"].to_numpy(),
-            {c.removeprefix("baseline_"): followed[c].to_numpy() for c in beside},
+            {c.removeprefix("baseline_"): followed[c].to_numpy() for c in baseline_columns},
             "validation units",
         ),
         n_resamples=40,
@@ -162,12 +162,14 @@ def make_run(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         frame.write_parquet(folder / "predictions.parquet")
         held_out = make_predictions(health=health, to_failure=True)
         held_out.write_parquet(folder / "validation_predictions.parquet")
-        evaluation = judge(frame, select_on, baselines=baselines)
-        honest = None
+        evaluation = evaluate_frame(frame, select_on, baselines=baselines)
+        validation_selected = None
         if select_on == "test":
             worse = frame.with_columns(rul=pl.col("rul") * 0.9)
-            honest = judge(worse, "validation", baselines=baselines).with_optimism_gap(evaluation)
-        write_metrics(folder, evaluation, honest)
+            validation_selected = evaluate_frame(
+                worse, "validation", baselines=baselines
+            ).with_optimism_gap(evaluation)
+        write_metrics(folder, evaluation, validation_selected)
         content = read_artifact_json(folder)
         for name in EVALUATION_FILES:
             content["files"][name] = sha256_file(folder / name)

@@ -68,7 +68,7 @@ def read(folder: Path, **options: object) -> Page:
 
 @pytest.fixture(scope="module")
 def page(make_run: MakeRun) -> Page:
-    """Of an honest run."""
+    """Of a validation-selected run."""
     return read(make_run())
 
 
@@ -143,7 +143,7 @@ def test_a_test_selected_run_is_marked_everywhere(selected: Page) -> None:
     assert 'class="banner"' in page.html
 
 
-def test_an_honest_run_is_not_marked(page: Page) -> None:
+def test_a_validation_selected_run_is_not_marked(page: Page) -> None:
     assert MARK not in page.text
     assert not any(s.get("class") == "banner" for s in page.all("aside"))
 
@@ -151,7 +151,7 @@ def test_an_honest_run_is_not_marked(page: Page) -> None:
 def test_numbers_are_those_of_the_metrics(selected: Page, selected_folder: Path) -> None:
     page, folder = selected, selected_folder
     content = json.loads((folder / "metrics.json").read_text())
-    evaluation, honest = content["evaluation"], content["validation_selected"]
+    evaluation, validated = content["evaluation"], content["validation_selected"]
     last = evaluation["model"]["last_cycle"]
     capped = last["capped"]
     interval = capped["intervals"]["rmse"]
@@ -163,11 +163,11 @@ def test_numbers_are_those_of_the_metrics(selected: Page, selected_folder: Path)
         evaluation["model"]["all_cycles"]["capped"]["rmse"],
         evaluation["baselines"]["gradient_boosting"]["last_cycle"]["capped"]["rmse"],
         evaluation["baselines"]["constant"]["last_cycle"]["raw"]["rmse"],
-        honest["model"]["last_cycle"]["capped"]["rmse"],
+        validated["model"]["last_cycle"]["capped"]["rmse"],
         *(zone["rmse"] for zone in evaluation["zones"]),
     ):
         assert f"{value:.2f}" in page.text
-    gap = honest["optimism_gap"]["rmse_capped"]
+    gap = validated["optimism_gap"]["rmse_capped"]
     assert f"{gap:+.2f}".replace("-", "−") in page.text
     matrix = evaluation["model"]["health_last_cycle"]["confusion"]
     assert f"{matrix[2][2]} of {sum(matrix[2])} units" in page.text

@@ -22,7 +22,7 @@ from grace.training.trainer import Trainer
 
 @dataclass
 class Small:
-    """Windows of four engines to train on and of two to judge on, 40 windows per epoch or so."""
+    """Windows of four engines to train on and of two to evaluate on, 40 windows per epoch or so."""
 
     train: WindowSet
     held_out: WindowSet

@@ -38,7 +38,7 @@ class CausalFeatures:
     Per sensor, normalised by mean and standard deviation of its operating condition: the value,
     a short moving mean, its deviation from the mean of the unit's first rows, the trends (short
     less middle, middle less long moving mean) and the moving standard deviation. The time scales
-    are 2%, 8% and 25% of the rows of a median life. Besides: age in median lives (of the fleet,
+    are 2%, 8% and 25% of the rows of a median life. In addition: age in median lives (of the fleet,
     and of the unit's own group), settings, numeric static attributes, and one column per level of
     a categorical one. Missing values are NaN; moving means skip them.
 

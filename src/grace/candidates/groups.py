@@ -1,4 +1,4 @@
-"""Groups of units that live alike: by a static attribute, or a setting that never changes."""
+"""Groups of units with similar lives: by a static attribute, or a setting that never changes."""
 
 from __future__ import annotations
 

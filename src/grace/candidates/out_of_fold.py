@@ -42,6 +42,12 @@ def evaluation_rows(fleet: Fleet, *, per_unit: int = 10, seed: int = 0) -> npt.N
 
     Returns:
         (M,) ascending.
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> train = load_dataset("sim", n_train=3, n_test=1).train
+        >>> evaluation_rows(train, per_unit=4).shape
+        (12,)
     """
     rng = np.random.default_rng(seed)
     return np.concatenate(
@@ -93,6 +99,15 @@ def out_of_fold(
     Raises:
         DataError: a unit is held out by no fold or by several, or a fold leaves no labels.
         ValueError: a candidate is unknown.
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> from grace.data.splits import kfold_units
+        >>> train = load_dataset("sim", n_train=6, n_test=1).train
+        >>> folds = kfold_units(train, 3, seed=0)
+        >>> table = out_of_fold(train, LabelConfig(), folds, candidates=["median_life", "linear"])
+        >>> table.columns[-2:], table["rul_capped"].null_count()
+        (['median_life', 'linear'], 0)
     """
     names = list(DEFAULT_CANDIDATES) if candidates is None else list(candidates)
     unknown = [n for n in names if n not in CANDIDATES]

@@ -20,6 +20,13 @@ class SharedFeatures:
     """Causal features of a training fleet at the rows that its candidates learn from.
 
     ``features`` are fitted on the fleet; ``rows`` are the rows drawn, ``x`` their features (M, F).
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> train = load_dataset("sim", n_train=3, n_test=1).train
+        >>> shared = SharedFeatures.of(train, LabelConfig(), seed=0, per_unit=20)
+        >>> shared.x.shape[0] == len(shared.rows.target) == 60
+        True
     """
 
     features: CausalFeatures

@@ -1,4 +1,4 @@
-"""Trajectory similarity: the lives left of the historical units that looked alike."""
+"""Trajectory similarity: the lives left of similar historical units."""
 
 from __future__ import annotations
 

@@ -23,7 +23,16 @@ MIN_UNITS = 5
 
 @dataclass(frozen=True)
 class CandidateError:
-    """Out-of-fold error of one candidate and its weight in the stack."""
+    """Out-of-fold error of one candidate and its weight in the stack.
+
+    Example:
+        >>> import polars as pl
+        >>> oof = pl.DataFrame({"unit": [1, 2], "fold": [0, 1], "weight": [1.0, 1.0],
+        ...                     "rul_capped": [9.0, 4.0],
+        ...                     "linear": [8.0, 5.0], "constant": [6.0, 6.0]})
+        >>> [(error.name, round(error.rmse, 2)) for error in Stack().fit(oof).errors_]
+        [('linear', 1.0), ('constant', 2.55)]
+    """
 
     name: str
     rmse: float

@@ -32,6 +32,12 @@ def fit_each(
     Raises:
         DataError: no row has a known label.
         KeyError: a name is not in :data:`~grace.candidates.CANDIDATES`.
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> train = load_dataset("sim", n_train=4, n_test=1).train
+        >>> list(fit_each(["constant", "linear"], train, LabelConfig()))
+        ['constant', 'linear']
     """
     shared = None
     if any(issubclass(CANDIDATES[name], FeatureCandidate) for name in names):
@@ -51,6 +57,14 @@ def predict_each(
 
     Raises:
         DataError: a column that training used is missing.
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> data = load_dataset("sim", n_train=4, n_test=2)
+        >>> models = fit_each(["constant", "linear"], data.train, LabelConfig())
+        >>> last = data.test.starts() + data.test.lengths() - 1
+        >>> {name: rul.shape for name, rul in predict_each(models, data.test, last).items()}
+        {'constant': (2,), 'linear': (2,)}
     """
     found: dict[str, Array] = {}
     groups: list[dict[str, FeatureCandidate]] = []

@@ -1,4 +1,4 @@
-"""``grace data``: list, download, verify and describe data sets."""
+"""``grace data``: list, download, verify and describe datasets."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def data_describe(
     """Describe a dataset or a table, or propose a schema of a table.
 
     A schema gives each column a role with the reason, and lists every doubt.
-    With a schema, a table is read, its findings are printed, and a page about
+    With a schema, a table is read, its data issues are printed, and a page about
     the fleet is written: lives, censoring, conditions, missing values, trends.
 
     \b

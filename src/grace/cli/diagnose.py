@@ -47,9 +47,9 @@ def diagnose(
 ) -> None:
     """Measure the task gradients for under a minute and recommend a method.
 
-    The first epochs are trained with equal weights. Reported are the ratio of
-    the gradient norms, their cosine, and how long GABA would be on its floor.
-    The test set is not read.
+    The first epochs are trained with equal weights. The output shows the ratio
+    of the gradient norms, their cosine, and the share of steps that GABA would
+    spend on its floor. The test set is not read.
 
     \b
     Examples:

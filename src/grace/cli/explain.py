@@ -22,9 +22,7 @@ def explain(
             show_default="the three with the shortest remaining useful life",
         ),
     ] = None,
-    neighbours: Annotated[
-        int, typer.Option(min=0, help="Training units with a like prediction to show.")
-    ] = 5,
+    neighbours: Annotated[int, typer.Option(min=0, help="Similar training units to show.")] = 5,
     samples: Annotated[
         int, typer.Option(min=1, help="Orderings of the channels that the effects average over.")
     ] = 10,
@@ -33,7 +31,7 @@ def explain(
         typer.Option("--out", help="Also write the effects of all channels to this CSV file."),
     ] = None,
 ) -> None:
-    """Show which channels moved, what that did to the prediction, and like training units.
+    """Show which channels moved, their effect on the prediction, and similar units.
 
     \b
     Examples:

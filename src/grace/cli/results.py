@@ -32,7 +32,7 @@ Store = Annotated[
     ),
 ]
 Datasets = Annotated[
-    list[str] | None, typer.Option("--dataset", help="Only this data set. May be repeated.")
+    list[str] | None, typer.Option("--dataset", help="Only this dataset. May be repeated.")
 ]
 Methods = Annotated[
     list[str] | None, typer.Option("--method", help="Only this method. May be repeated.")

@@ -28,7 +28,7 @@ from grace.cli.shared import (
 def train(
     dataset: Annotated[
         str | None,
-        typer.Option(help="FD001, FD002, FD003, FD004 or sim.", show_default="sim"),
+        typer.Option(help="A name from `grace data list`.", show_default="sim"),
     ] = None,
     method: Annotated[
         str | None,

@@ -30,7 +30,13 @@ _WRAPPED_AS = ("_orig_mod", "_original_module", "module")
 
 
 def wrappers(model: nn.Module) -> list[nn.Module]:
-    """``model`` and the modules nested in it by wrapping, outermost first, the network last."""
+    """``model`` and the modules nested in it by wrapping, outermost first, the network last.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(2, 2))
+        >>> [type(module).__name__ for module in wrappers(nn.DataParallel(network))]
+        ['DataParallel', 'Sequential']
+    """
     found = [model]
     while True:
         children = dict(found[-1].named_children())

@@ -31,14 +31,25 @@ __all__ = [
 
 
 class InnerLoss(Protocol):
-    """A RUL loss: predictions and targets in, one scalar out."""
+    """A RUL loss: predictions and targets in, one scalar out.
+
+    Example:
+        >>> loss: InnerLoss = build_inner_loss("huber", delta=5.0)
+        >>> loss(torch.tensor([15.0, 26.0]), torch.tensor([10.0, 30.0]))
+        tensor(10.2500)
+    """
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor:
         """Scalar loss of (B,) or (B, 1) predictions against targets of the same size."""
 
 
 def mse_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """Plain mean squared error, (B,) or (B, 1) each; refuses differing sizes."""
+    """Mean squared error; (B,) or (B, 1) each, refuses different sizes.
+
+    Example:
+        >>> mse_loss(torch.tensor([15.0, 26.0]), torch.tensor([[10.0], [30.0]]))  # (B,) and (B, 1)
+        tensor(20.5000)
+    """
     pred, target = flatten_pair(pred, target)
     return (pred - target).square().mean()
 
@@ -48,6 +59,10 @@ def huber_loss(pred: Tensor, target: Tensor, delta: float = 10.0) -> Tensor:
 
     Raises:
         ValueError: ``delta`` is not a positive number, or the sizes differ.
+
+    Example:
+        >>> huber_loss(torch.tensor([15.0, 60.0]), torch.tensor([10.0, 30.0]), delta=10.0)
+        tensor(131.2500)
     """
     check_positive("delta", delta)
     pred, target = flatten_pair(pred, target)
@@ -55,7 +70,7 @@ def huber_loss(pred: Tensor, target: Tensor, delta: float = 10.0) -> Tensor:
 
 
 def nasa_loss(pred: Tensor, target: Tensor, max_error: float = 60.0) -> Tensor:
-    """The asymmetric score of the PHM08 challenge (Saxena et al. 2008), as a mean.
+    """Mean of the asymmetric score of the PHM08 challenge (Saxena et al. 2008).
 
     ``exp(−d/13) − 1`` for d = ŷ − y < 0, ``exp(d/10) − 1`` for d ≥ 0. Beyond ``max_error`` cycles
     it continues on its tangent: the exponential of an untrained network's error of 125 would be
@@ -63,6 +78,11 @@ def nasa_loss(pred: Tensor, target: Tensor, max_error: float = 60.0) -> Tensor:
 
     Raises:
         ValueError: ``max_error`` is not a positive number, or the sizes differ.
+
+    Example:
+        >>> early, late = torch.tensor([20.0]), torch.tensor([40.0])
+        >>> nasa_loss(early, torch.tensor([30.0])) < nasa_loss(late, torch.tensor([30.0]))
+        tensor(True)
     """
     check_positive("max_error", max_error)
     pred, target = flatten_pair(pred, target)
@@ -78,6 +98,11 @@ def quantile_loss(pred: Tensor, target: Tensor, q: float = 0.5) -> Tensor:
 
     Raises:
         ValueError: ``q`` is not inside (0, 1), or the sizes differ.
+
+    Example:
+        >>> true = torch.tensor([30.0])
+        >>> [quantile_loss(torch.tensor([pred]), true, q=0.3) for pred in (40.0, 20.0)]
+        [tensor(7.), tensor(3.)]
     """
     if not (isinstance(q, Real) and 0.0 < q < 1.0):
         raise ValueError(
@@ -89,7 +114,12 @@ def quantile_loss(pred: Tensor, target: Tensor, q: float = 0.5) -> Tensor:
 
 
 def health_loss(logits: Tensor, health: Tensor) -> Tensor:
-    """Cross-entropy of the health branch on raw logits (B, C), int64 class indices (B,)."""
+    """Cross-entropy of the health branch on raw logits (B, C), int64 class indices (B,).
+
+    Example:
+        >>> health_loss(torch.tensor([[4.0, 0.0, 0.0]]), torch.tensor([0]))
+        tensor(0.0360)
+    """
     return functional.cross_entropy(logits, health)
 
 
@@ -108,6 +138,11 @@ def build_inner_loss(name: str, **options: Any) -> InnerLoss:
     Raises:
         ValueError: the name or an option is unknown (the message lists those there are), or an
             option's value is out of range.
+
+    Example:
+        >>> loss = build_inner_loss("weighted_mse", max_rul=150.0)
+        >>> loss(torch.tensor([15.0]), torch.tensor([0.0]))  # weight 2 at the failure
+        tensor(450.)
     """
     if name not in INNER_LOSSES:
         raise ValueError(f"unknown inner loss {name!r}: choose from {', '.join(INNER_LOSSES)}")
@@ -123,7 +158,7 @@ def build_inner_loss(name: str, **options: Any) -> InnerLoss:
         return function
     loss = functools.partial(function, **options)
     try:
-        loss(torch.ones(2), torch.zeros(2))  # a value out of range is told now, not in training
+        loss(torch.ones(2), torch.zeros(2))  # a value out of range is an error now, not in training
     except (TypeError, ValueError) as error:
         raise ValueError(f"inner loss {name!r}: {error}") from error
     return loss

@@ -54,7 +54,12 @@ def _fixed(argument: str | None = None, **options: Any) -> LossBalancer:
 
 @dataclass(frozen=True)
 class OuterMethod:
-    """How a balancer is made, and one line on what it does."""
+    """How a balancer is made, and one line on what it does.
+
+    Example:
+        >>> OUTER_METHODS["fixed"].build("0.1").weights
+        tensor([0.1000, 0.9000])
+    """
 
     build: Callable[..., LossBalancer]
     summary: str
@@ -76,7 +81,12 @@ OUTER_METHODS: dict[str, OuterMethod] = {
 
 @dataclass(frozen=True)
 class NamedMethod:
-    """A pair with a name of its own."""
+    """A pair with a name of its own.
+
+    Example:
+        >>> NAMED_METHODS["grace"].inner, NAMED_METHODS["grace"].outer
+        ('weighted_mse', 'gaba')
+    """
 
     inner: str
     outer: str
@@ -160,6 +170,13 @@ def build_method(
 
     Raises:
         ValueError: the name or an option is unknown or out of range.
+
+    Example:
+        >>> method = build_method("weighted_mse+fixed:0.1", inner_options={"max_rul": 150.0})
+        >>> method.outer.weights
+        tensor([0.1000, 0.9000])
+        >>> build_method("grace").outer.n_tasks  # failure-biased MSE, balanced by GABA
+        2
     """
     inner, outer, argument = parse_method(name)
     try:

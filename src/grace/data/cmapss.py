@@ -118,7 +118,7 @@ def read_cmapss(root: Path | str, subset: str) -> Dataset:
     """
     if subset not in CMAPSS_SUBSETS:
         raise DataError(
-            f"C-MAPSS has no subset {subset!r}.", remedy=f"choose of {', '.join(CMAPSS_SUBSETS)}."
+            f"C-MAPSS has no subset {subset!r}.", remedy=f"choose from {', '.join(CMAPSS_SUBSETS)}."
         )
     files, schema, size = require_cmapss(root), cmapss_schema(), CMAPSS_SUBSETS[subset]
     names = [f"{part}_{subset}.txt" for part in ("train", "test", "RUL")]

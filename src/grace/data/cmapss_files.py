@@ -131,7 +131,7 @@ def _candidates(root: Path) -> Iterator[CmapssFiles]:
         yield _in_folder(root)
         below = sorted(root.iterdir(), key=lambda p: (not p.name.startswith("CMAPSSData"), p.name))
         yield from (_in_folder(path) for path in below if path.is_dir())
-        # By name, since the archives of other data sets beside it are up to 15 GB.
+        # By name, since the archives of other datasets next to it are up to 15 GB.
         for path in (*root.glob("CMAPSSData*.zip"), *root.glob("6*Turbofan*.zip")):
             yield from _in_zip(path, str(path))
 

@@ -96,7 +96,7 @@ def download_cmapss(
         f"C-MAPSS could not be downloaded; tried{tried}\n",
         source=target,
         remedy="check the connection, or get CMAPSSData.zip by hand (search for: NASA C-MAPSS "
-        f"turbofan data set) and unzip train_FD001.txt and the others into {folder}.",
+        f"turbofan dataset) and unzip train_FD001.txt and the others into {folder}.",
     )
 
 
@@ -192,8 +192,8 @@ def _unpack(archive: Path, scratch: Path, folder: Path) -> None:
     names = [n for n, c in checks.items() if c.status == "ok"]
     broken = [c for n, c in checks.items() if n not in names and n != "readme.txt"]
     if broken:
-        told = {c.name: f"has SHA-256 {c.actual}" if c.actual else "is missing" for c in broken}
-        raise DataError("; ".join(f"{name} {what}" for name, what in told.items()) + ".")
+        problems = {c.name: f"has SHA-256 {c.actual}" if c.actual else "is missing" for c in broken}
+        raise DataError("; ".join(f"{name} {what}" for name, what in problems.items()) + ".")
     files = require_cmapss(archive)
     for name in names:
         (scratch / name).write_bytes(files.read(name))

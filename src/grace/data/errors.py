@@ -13,6 +13,10 @@ class DataError(ValueError):
         source: the file, folder, archive or frame it was found in.
         line: 1-based line number in ``source``, if the source is a text file.
         remedy: what the user can do about it, as an imperative sentence.
+
+    Example:
+        >>> str(DataError("no column 'hour'.", source="pumps.csv", remedy="name the time column."))
+        "pumps.csv: no column 'hour'. Remedy: name the time column."
     """
 
     def __init__(

@@ -27,6 +27,16 @@ class FeatureTable:
     ``rows_outside`` (a sensor far outside its training range), ``rows_unseen_condition``,
     ``channels_outside``, ``channels_missing`` (no column at all) and ``attributes_unknown`` (lists
     of names). None if the table was not made by a preprocessor.
+
+    Example:
+        >>> from grace.data.preprocessing import Preprocessor
+        >>> from grace.data.readers import load_dataset
+        >>> data = load_dataset("sim", n_train=4, n_test=2)
+        >>> table = Preprocessor().fit(data.train).transform(data.test)
+        >>> table.rows.shape == (data.test.n_rows, len(table.names))
+        True
+        >>> table.flags["rows_filled"].sum()
+        0
     """
 
     rows: npt.NDArray[np.float32]

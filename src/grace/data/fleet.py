@@ -267,6 +267,14 @@ class Dataset:
     operating conditions; ``citation`` is what its publisher asks for; ``synthetic`` tells reports
     that no machine was measured. ``files`` are the files it was read from, with their hashes;
     :attr:`edited` are those that differ from the published ones.
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> data = load_dataset("sim", n_train=4, n_test=2)
+        >>> data.train.n_units, data.test.n_units, data.synthetic
+        (4, 2, True)
+        >>> len(data.default_sensors), data.n_conditions
+        (14, 3)
     """
 
     name: str

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 
-__all__ = ["InputWarning", "input_flags", "warn_of"]
+__all__ = [
+    "InputWarning",
+    "UnseenConditionWarning",
+    "input_flags",
+    "report_unseen",
+    "warn_of",
+]
 
 # A unit is worth a warning with more than this share of its rows outside the training range.
 _MANY = 0.05
 
 
 class InputWarning(UserWarning):
-    """Inputs differ from what training has seen; ``FeatureTable.flags`` lists them by unit."""
+    """Inputs differ from what training has seen; ``FeatureTable.flags`` lists them by unit.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", InputWarning)  # unusual inputs become errors
+    """
+
+
+class UnseenConditionWarning(InputWarning):
+    """Rows were taken at an operating condition that training never saw.
+
+    Example:
+        >>> issubclass(UnseenConditionWarning, UserWarning)
+        True
+    """
 
 
 def input_flags(
@@ -90,3 +113,47 @@ def warn_of(fleet: Fleet, flags: pl.DataFrame, *, stacklevel: int) -> None:
         )
     if parts:
         warnings.warn(f"{fleet.name}: {'; '.join(parts)}.", InputWarning, stacklevel=stacklevel)
+
+
+def report_unseen(
+    fleet: Fleet,
+    unseen: npt.NDArray[np.bool_],
+    distance: npt.NDArray[np.float64],
+    settings: Sequence[str],
+    *,
+    refuse: bool,
+) -> None:
+    """Warn of rows at an operating condition that training never saw, or refuse them.
+
+    Args:
+        fleet: the units to transform, R rows.
+        unseen: which rows, (R,).
+        distance: of each row to the nearest known condition, in training standard deviations, (R,).
+        settings: the columns that describe the condition.
+        refuse: raise instead of warning.
+
+    Raises:
+        DataError: ``refuse``, and there is such a row; the message names the farthest.
+    """
+    if not unseen.any():
+        return
+    worst = int(np.argmax(np.where(unseen, distance, -1.0)))
+    row, schema = fleet.frame.row(worst, named=True), fleet.schema
+    place = {s: row.get(s) for s in settings}
+    problem = (
+        f"{int(unseen.sum())} of {len(unseen)} rows lie at an operating condition training "
+        f"never saw; the farthest is unit {row[schema.unit]}, {schema.time} "
+        f"{row[schema.time]} at {place}, {distance[worst]:.3g} "
+        "training standard deviations from the nearest known condition."
+    )
+    if refuse:
+        raise DataError(
+            problem,
+            source=fleet.name,
+            remedy="train on units that ran at this condition, or set unseen='nearest'.",
+        )
+    warnings.warn(
+        f"{fleet.name}: {problem} The nearest known condition is used.",
+        UnseenConditionWarning,
+        stacklevel=4,
+    )

@@ -17,6 +17,11 @@ class Source:
         name: name of the dataset, path of the file or folder, or name of the fleet.
         sha256: hash of the bytes of the files; None where there are none
             (:meth:`Fleet.content_hash` identifies the content in every case).
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> load_dataset("sim", n_train=2, n_test=1).train.source.kind
+        'dataset'
     """
 
     kind: Literal["dataset", "table", "frame"]
@@ -52,6 +57,15 @@ class DataIssue:
         units: units concerned.
         columns: columns concerned.
         count: number of cells, rows or units concerned; 0 where counting has no meaning.
+
+    Example:
+        >>> import polars as pl
+        >>> from grace.data import read_table
+        >>> table = pl.DataFrame({"pump": 7, "hour": [1, 2, 3, 90, 91, 92], "load": 5.0})
+        >>> roles = {"unit": "pump", "time": "hour", "time_unit": "hours"}
+        >>> fleet = read_table(table, **roles, fate="end_of_record")
+        >>> [(issue.kind, issue.severity) for issue in fleet.issues]
+        [('gap', 'warning'), ('constant', 'note'), ('short', 'note')]
     """
 
     kind: str

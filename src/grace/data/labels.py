@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -93,6 +94,13 @@ def survived(fleet: Fleet) -> Array:
 
     From the row to the unit's last record, in the fleet's unit of time: a lower bound of the RUL
     where the RUL is unknown.
+
+    Example:
+        >>> import polars as pl
+        >>> from grace.data import FleetSchema
+        >>> rows = pl.DataFrame({"unit": [1, 1, 1], "cycle": [1, 2, 5], "s1": [0.1, 0.2, 0.3]})
+        >>> survived(Fleet.from_frame(rows, FleetSchema(sensors=("s1",)), rul_at_end={1: None}))
+        array([4., 3., 0.])
     """
     times, lengths = fleet.times(), fleet.lengths()
     return np.asarray(np.repeat(times[fleet.starts() + lengths - 1], lengths) - times)
@@ -103,19 +111,40 @@ def capped_rul(fleet: Fleet, labels: LabelConfig) -> Array:
 
     NaN where it is unknown. Units still running give labels too: a row after which the unit was
     observed to survive ``cap`` or longer has the label ``cap``, whenever the unit fails.
+
+    Example:
+        >>> import polars as pl
+        >>> from grace.data import FleetSchema
+        >>> rows = pl.DataFrame({"unit": [1, 1, 1], "cycle": [1, 2, 5], "s1": [0.1, 0.2, 0.3]})
+        >>> fleet = Fleet.from_frame(rows, FleetSchema(sensors=("s1",)), rul_at_end={1: 2.0})
+        >>> capped_rul(fleet, LabelConfig(cap=4.0))
+        array([4., 4., 2.])
     """
     rul = fleet.rul()
     rul = np.where(np.isnan(rul) & (survived(fleet) >= labels.cap), labels.cap, rul)
     return np.minimum(rul, labels.cap)
 
 
-def health_class(rul: npt.ArrayLike, labels: LabelConfig) -> npt.NDArray[np.int64]:
-    """Health class of each RUL, same shape, 0 the healthiest.
+def health_class(
+    rul: npt.ArrayLike, thresholds: Sequence[float] = (80.0, 30.0)
+) -> npt.NDArray[np.int64]:
+    """Health class of each RUL, same shape: 0 above the first threshold, one more per threshold.
+
+    A value equal to a threshold belongs to the worse class (30 is critical).
+
+    Args:
+        rul: RUL, any shape, in the unit of the thresholds.
+        thresholds: descending, e.g. ``LabelConfig.health_thresholds``.
+
+    Raises:
+        ValueError: the thresholds do not descend.
 
     Example:
-        >>> health_class([125.0, 80.0, 30.5, 30.0, 0.0], LabelConfig())
+        >>> health_class([125.0, 80.0, 30.5, 30.0, 0.0])
         array([0, 1, 1, 2, 2])
     """
+    limits = np.asarray(thresholds, dtype=np.float64)
+    if limits.ndim != 1 or limits.size == 0 or (np.diff(limits) >= 0).any():
+        raise ValueError(f"thresholds must descend, got {tuple(thresholds)}")
     values = np.asarray(rul, dtype=np.float64)[..., None]
-    crossed = values <= np.asarray(labels.health_thresholds)
-    return np.asarray(crossed.sum(axis=-1), dtype=np.int64)
+    return np.asarray((values <= limits).sum(axis=-1), dtype=np.int64)

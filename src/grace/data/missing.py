@@ -27,7 +27,7 @@ def forward_fill(
         times: (R,), increasing within a unit.
         starts: first row of each unit, (U,).
         lengths: rows of each unit, (U,).
-        max_rows: a value is carried over at most this many rows; None is no limit.
+        max_rows: maximum number of rows over which a value is carried; None: no limit.
         max_time: and over at most this much time; None is no limit.
 
     Returns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +19,13 @@ from grace.data.conditions import OperatingConditions
 from grace.data.errors import DataError
 from grace.data.feature_table import FeatureTable
 from grace.data.fleet import Fleet, FleetSchema
-from grace.data.input_flags import InputWarning, input_flags, warn_of
+from grace.data.input_flags import (
+    InputWarning,
+    UnseenConditionWarning,
+    input_flags,
+    report_unseen,
+    warn_of,
+)
 from grace.data.missing import forward_fill
 from grace.data.preprocessing_config import PreprocessorConfig
 from grace.data.static_attributes import StaticEncoder
@@ -34,10 +39,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
-
-
-class UnseenConditionWarning(InputWarning):
-    """Rows were taken at an operating condition that training never saw."""
 
 
 class Preprocessor:
@@ -173,8 +174,9 @@ class Preprocessor:
         absent = self._require(fleet)
         settings = self._settings(fleet)
         labels, distance = self.conditions_.assign(settings)
-        self._check_seen(fleet, labels, distance)
         cfg, times, starts, lengths = self.config, fleet.times(), fleet.starts(), fleet.lengths()
+        unseen = self.conditions_.unseen(labels, distance)
+        report_unseen(fleet, unseen, distance, self.settings_, refuse=cfg.unseen == "error")
         raw = channel_values(fleet, self.sensors_)
         missing = np.isnan(raw)
         sensors = self._normalise(raw, labels)
@@ -228,7 +230,7 @@ class Preprocessor:
             fleet,
             filled=np.asarray(missing.any(axis=1)),
             outside=outside,
-            unseen=self.conditions_.unseen(labels, distance),
+            unseen=unseen,
             channels=self.sensors_,
             absent=absent,
             unknown=unknown,
@@ -314,33 +316,6 @@ class Preprocessor:
                 remedy="provide the column, or choose other sensors and train again.",
             )
         return absent
-
-    def _check_seen(
-        self, fleet: Fleet, labels: npt.NDArray[np.int64], distance: npt.NDArray[np.float64]
-    ) -> None:
-        unseen = self.conditions_.unseen(labels, distance)
-        if not unseen.any():
-            return
-        worst = int(np.argmax(np.where(unseen, distance, -1.0)))
-        row = fleet.frame.row(worst, named=True)
-        place = {s: row.get(s) for s in self.settings_}
-        problem = (
-            f"{int(unseen.sum())} of {len(unseen)} rows lie at an operating condition training "
-            f"never saw; the farthest is unit {row[self.schema_.unit]}, {self.schema_.time} "
-            f"{row[self.schema_.time]} at {place}, {distance[worst]:.3g} training standard "
-            "deviations from the nearest known condition."
-        )
-        if self.config.unseen == "error":
-            raise DataError(
-                problem,
-                source=fleet.name,
-                remedy="train on units that ran at this condition, or set unseen='nearest'.",
-            )
-        warnings.warn(
-            f"{fleet.name}: {problem} The nearest known condition is used.",
-            UnseenConditionWarning,
-            stacklevel=3,
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Configuration and learned state as plain numbers and strings."""

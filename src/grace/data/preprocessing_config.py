@@ -53,6 +53,11 @@ class PreprocessorConfig(BaseModel):
             ``include_sensors`` is off), per α in (0, 1].
         unseen: what to do at an operating condition that training never saw: take the nearest and
             warn, with the distance in the feature table, or raise.
+
+    Example:
+        >>> config = PreprocessorConfig(age=True, baseline_deviation=True, include_sensors=False)
+        >>> config.baseline_rows
+        20
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

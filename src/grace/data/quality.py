@@ -32,7 +32,7 @@ _FAR = 1000.0
 
 
 def check_quality(fleet: Fleet, *, window: int = 30) -> list[DataIssue]:
-    """Look for what is legal but suspicious; at most one finding per kind, warnings first.
+    """Look for what is legal but suspicious; at most one issue per kind, warnings first.
 
     Units with fewer than ``window`` rows are reported as short.
 

@@ -33,6 +33,11 @@ class DatasetInfo:
 
     ``train_rows`` and ``test_rows`` are None where they depend on options or on chance; ``found``
     is the folder or archive that holds it, ``"built in"``, or None if it has to be downloaded.
+
+    Example:
+        >>> info = READERS["sim"].info(None)
+        >>> info.name, info.n_conditions, info.found
+        ('sim', 3, 'built in')
     """
 
     name: str
@@ -53,6 +58,10 @@ class Reader:
     ``read(root, **options)`` gives the dataset; ``info(root)`` describes it and tells whether it is
     there. ``root`` is a data root, or None to search the usual places. ``needs_files`` is False
     for what is made on the spot.
+
+    Example:
+        >>> READERS["sim"].needs_files, READERS["sim"].read(None, n_train=2, n_test=1).train.n_units
+        (False, 2)
     """
 
     read: Callable[..., Dataset]
@@ -252,6 +261,10 @@ def canonical_name(name: str) -> str:
 
     Raises:
         DataError: no dataset of this name; the message suggests one.
+
+    Example:
+        >>> canonical_name("fd001")
+        'FD001'
     """
     by_fold = {known.casefold(): known for known in READERS}
     known = by_fold.get(name.casefold())

@@ -23,6 +23,13 @@ class FleetSchema(BaseModel):
         time_unit: what one step of ``time`` counts ("cycles", "flights", "hours", "days"); every
             RUL of this fleet is in this unit.
         descriptions: optional text per column for reports, e.g. ``{"s2": "T24, LPC outlet, °R"}``.
+
+    Example:
+        >>> schema = FleetSchema(
+        ...     time="hour", time_unit="hours", settings=("load",), sensors=("temperature",)
+        ... )
+        >>> schema.channels
+        ('load', 'temperature')
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

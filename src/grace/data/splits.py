@@ -17,7 +17,13 @@ __all__ = ["UnitSplit", "kfold_units", "split_units"]
 
 @dataclass(frozen=True)
 class UnitSplit:
-    """Units to learn from and units to choose the checkpoint on; no unit is in both."""
+    """Units to learn from and units to choose the checkpoint on; no unit is in both.
+
+    Example:
+        >>> split = UnitSplit(train=("a", "b", "c"), validation=("d",))
+        >>> set(split.train) & set(split.validation)
+        set()
+    """
 
     train: tuple[Any, ...]
     validation: tuple[Any, ...]
@@ -39,6 +45,12 @@ def split_units(fleet: Fleet, fraction: float = 0.15, *, seed: int = 0) -> UnitS
     Raises:
         ValueError: ``fraction`` is out of range.
         DataError: fewer than two failed units.
+
+    Example:
+        >>> from grace.data.readers import load_dataset
+        >>> split = split_units(load_dataset("sim", n_train=10, n_test=1).train, 0.2, seed=0)
+        >>> len(split.train), len(split.validation)
+        (8, 2)
     """
     if not 0.0 <= fraction < 1.0:
         raise ValueError(f"validation fraction {fraction} must be in [0, 1), e.g. 0.15")

@@ -32,6 +32,10 @@ class WindowConfig(BaseModel):
         row_step: rows per step of the window. A step is the mean of the ``row_step`` rows that end
             there (fewer at the start of a unit), so that T steps cover ``T · row_step`` rows of
             densely sampled data, the last of them always the newest row.
+
+    Example:
+        >>> WindowConfig(length=30, row_step=4).span  # rows that a window covers
+        120
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -48,7 +52,13 @@ class WindowConfig(BaseModel):
 
 
 class Batch(NamedTuple):
-    """x (B, T, C), capped RUL in learned units (B,), health class (B,), index of the unit (B,)."""
+    """x (B, T, C), capped RUL in learned units (B,), health class (B,), index of the unit (B,).
+
+    Example:
+        >>> batch = Batch(torch.zeros(8, 30, 14), torch.zeros(8), torch.zeros(8), torch.zeros(8))
+        >>> batch.x.shape
+        torch.Size([8, 30, 14])
+    """
 
     x: Tensor
     rul: Tensor
@@ -72,6 +82,16 @@ class WindowSet:
     those whose unit is known to have survived for some time, which a survival likelihood uses.
     ``time_unit`` is one learned unit in the fleet's unit of time. ``offset_group`` (C,) is the
     feature table's.
+
+    Example:
+        >>> from grace.data.preprocessing import Preprocessor
+        >>> from grace.data.readers import load_dataset
+        >>> data = load_dataset("sim", n_train=4, n_test=2)
+        >>> table = Preprocessor().fit(data.train).transform(data.train)
+        >>> windows = WindowSet.build(table, data.train, LabelConfig(), WindowConfig(length=30))
+        >>> batch = windows.batch(torch.arange(8))
+        >>> batch.x.shape, batch.rul.shape
+        (torch.Size([8, 30, 21]), torch.Size([8]))
     """
 
     rows: Tensor
@@ -123,7 +143,7 @@ class WindowSet:
         def learned(values: npt.NDArray[np.float64]) -> Tensor:
             return torch.from_numpy(labels.to_learned(values).astype(np.float32))
 
-        health = np.where(np.isnan(target), -1, health_class(target, labels))
+        health = np.where(np.isnan(target), -1, health_class(target, labels.health_thresholds))
         return cls(
             rows=torch.from_numpy(rows),
             begins=torch.from_numpy(table.starts[owner]),

@@ -1,4 +1,4 @@
-"""Why a unit is predicted as it is: what moved, what that did to the RUL, and who was alike."""
+"""Why a unit is predicted as it is: what moved, its effect on the RUL, and similar units."""
 
 from __future__ import annotations
 
@@ -41,9 +41,20 @@ class Explanation:
       the movement of this channel in the earlier and in the last fifth of the record changes the
       predicted RUL. Over all channels they sum to ``rul − rul_unmoved``.
 
-    ``neighbours`` are training units at moments that were predicted alike by the same candidates
-    at a like age, nearest first: ``unit``, ``time``, ``age``, ``rul_predicted`` (out of fold),
+    ``neighbours`` are training units at moments with similar predictions by the same candidates
+    and a similar age, nearest first: ``unit``, ``time``, ``age``, ``rul_predicted`` (out of fold),
     ``rul_true`` (null if the unit was still running ``censored_after`` later).
+
+    Example:
+        >>> import grace
+        >>> fleet = grace.load_dataset("sim", n_train=8, n_test=2)
+        >>> model = grace.RULModel(candidates=["median_life", "linear"], rows_per_unit=10, seed=0)
+        >>> explanation = model.fit(fleet.train).explain(fleet.test, units=[1])[0]
+        >>> explanation.channels.columns[:4]
+        ['channel', 'moved', 'against_condition', 'effect_early']
+        >>> moved = explanation.rul - explanation.rul_unmoved
+        >>> bool(abs(explanation.channels["effect"].sum() - moved) < 1e-6)
+        True
     """
 
     unit: Any
@@ -71,7 +82,7 @@ class Explanation:
                 f"{signed(row['against_condition'])} from the training mean of its condition"
             )
         if self.neighbours.height:
-            yield "Training units predicted alike at a like age:"
+            yield "Training units with a similar prediction and age:"
         for row in self.neighbours.iter_rows(named=True):
             outcome = (
                 f"still running {number(row['censored_after'])} {self.time_unit} later"

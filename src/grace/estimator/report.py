@@ -31,6 +31,14 @@ class ModelReport:
         cap: largest RUL that is predicted.
         n_units: units with a known end behind the errors.
         time_unit: unit of all times.
+
+    Example:
+        >>> import grace
+        >>> fleet = grace.load_dataset("sim", n_train=8, n_test=2)
+        >>> model = grace.RULModel(candidates=["median_life", "linear"], rows_per_unit=10, seed=0)
+        >>> report = model.fit(fleet.train).report_
+        >>> report.candidates["candidate"].to_list(), report.n_units
+        (['linear', 'median_life'], 8)
     """
 
     summary: str

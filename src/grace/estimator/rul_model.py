@@ -177,7 +177,7 @@ class RULModel:
         """
         fleet = self._fleet(table)
         frame = predict_rows(fleet, wanted_rows(fleet, every_row), self._learned)
-        health = health_class(frame[STACK].to_numpy(), self.labels_)
+        health = health_class(frame[STACK].to_numpy(), self.labels_.health_thresholds)
         found = frame.select("unit", "time", rul=pl.col(STACK)).with_columns(
             health=pl.Series(health)
         )
@@ -201,7 +201,7 @@ class RULModel:
         ]
         below[-1] = np.zeros(len(frame))
         shares = {f"p_health_{i}": below[i] - below[i + 1] for i in range(len(limits) - 1)}
-        health = health_class(frame[STACK].to_numpy(), self.labels_)
+        health = health_class(frame[STACK].to_numpy(), self.labels_.health_thresholds)
         return frame.select("unit", "time").with_columns(health=pl.Series(health), **shares)
 
     def predict_interval(

@@ -11,9 +11,7 @@ from grace.evaluation.baselines import (
 from grace.evaluation.bootstrap import Interval, bootstrap_interval, bootstrap_intervals
 from grace.evaluation.comparison import (
     Difference,
-    FriedmanNemenyi,
     PairedTest,
-    friedman_nemenyi,
     holm,
     paired_bootstrap,
     paired_tests,
@@ -25,14 +23,15 @@ from grace.evaluation.fleet_prognostics import (
     prognostics_by_unit,
     prognostics_summary,
 )
+from grace.evaluation.health_metrics import (
+    confusion_matrix,
+    health_accuracy,
+    health_macro_f1,
+)
 from grace.evaluation.metrics import (
     ZoneError,
     bias,
-    confusion_matrix,
     error_by_zone,
-    health_accuracy,
-    health_from_rul,
-    health_macro_f1,
     late_share,
     mae,
     nasa_mean,
@@ -49,6 +48,7 @@ from grace.evaluation.prognostics import (
     relative_accuracy,
 )
 from grace.evaluation.protocol import Protocol
+from grace.evaluation.ranks import FriedmanNemenyi, friedman_nemenyi
 from grace.evaluation.results import (
     Evaluation,
     HealthSet,
@@ -93,7 +93,6 @@ __all__ = [
     "evaluate",
     "friedman_nemenyi",
     "health_accuracy",
-    "health_from_rul",
     "health_macro_f1",
     "holm",
     "label_floor",

@@ -60,6 +60,14 @@ def window_statistics(
 
     Raises:
         ValueError: ``window`` < 2, or the units do not cover the rows one after the other.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = np.array([[1.0], [2.0], [3.0]])
+        >>> statistics = window_statistics(rows, np.array([0]), np.array([3]), window=3)
+        >>> last, mean, std, slope = statistics.T
+        >>> mean, slope  # before the first row, that row is repeated
+        (array([1.        , 1.33333333, 2.        ]), array([0. , 0.5, 1. ]))
     """
     if window < 2:
         raise ValueError(f"window must be at least 2 rows, got {window}")
@@ -166,7 +174,15 @@ class TrivialBaseline:
 
 
 class ConstantBaseline(TrivialBaseline):
-    """The mean capped label of all training rows, which is the constant of least RMSE there."""
+    """The mean capped label of all training rows, which is the constant of least RMSE there.
+
+    Example:
+        >>> import numpy as np
+        >>> starts, lengths, age = np.array([0]), np.array([3]), np.array([1, 2, 3])
+        >>> rows = np.zeros((3, 1), np.float32)
+        >>> ConstantBaseline().fit(rows, starts, lengths, age, [2, 1, 0]).value_
+        1.0
+    """
 
     name = "constant"
     description = "one number for every unit: the mean label of the training rows"
@@ -180,7 +196,16 @@ class ConstantBaseline(TrivialBaseline):
 
 
 class AgeOnlyBaseline(TrivialBaseline):
-    """Isotonic regression of capped RUL on age: RUL can only fall as a unit grows older."""
+    """Isotonic regression of capped RUL on age: RUL can only fall as a unit grows older.
+
+    Example:
+        >>> import numpy as np
+        >>> starts, lengths, age = np.array([0]), np.array([3]), np.array([1, 2, 3])
+        >>> rows = np.zeros((3, 1), np.float32)
+        >>> model = AgeOnlyBaseline().fit(rows, starts, lengths, age, [2, 1, 0])
+        >>> model.predict(rows, starts, lengths, age)
+        array([2., 1., 0.])
+    """
 
     name = "age_only"
     description = "no sensor: the mean RUL at this age (isotonic regression)"
@@ -203,6 +228,16 @@ class GradientBoostingBaseline(TrivialBaseline):
     Args:
         window: rows of history behind each prediction.
         random_state: seed.
+
+    Example:
+        >>> import numpy as np
+        >>> life = np.arange(60.0)
+        >>> rows = np.tile(life, 2)[:, None].astype(np.float32)  # one sensor that shows the wear
+        >>> units = np.array([0, 60]), np.array([60, 60])
+        >>> age, rul = np.tile(life, 2), 60.0 - np.tile(life, 2)
+        >>> model = GradientBoostingBaseline(window=5).fit(rows, *units, age, rul)
+        >>> float(np.abs(model.predict(rows, *units, age) - rul).max()) < 5
+        True
     """
 
     name = "gradient_boosting"

@@ -26,6 +26,11 @@ class Interval(BaseModel):
     """A confidence interval of a figure, in the figure's own unit.
 
     ``note`` is empty, or says why the interval covers less often than ``level``.
+
+    Example:
+        >>> interval = Interval(low=9.2, high=13.6, level=0.95)
+        >>> interval.low <= 10.8 <= interval.high
+        True
     """
 
     model_config = ConfigDict(frozen=True)
@@ -155,6 +160,14 @@ def bootstrap_intervals(
 
     Raises:
         ValueError: as there.
+
+    Example:
+        >>> import numpy as np
+        >>> true = np.linspace(5, 120, 60)
+        >>> predicted = true + np.tile([6.0, -3.0], 30)
+        >>> intervals = bootstrap_intervals(["mae", "rmse"], true, predicted, seed=0)
+        >>> {name: interval.low < interval.high for name, interval in intervals.items()}
+        {'mae': True, 'rmse': True}
     """
     unknown = [name for name in metrics if name not in UNIT_METRICS]
     if unknown:

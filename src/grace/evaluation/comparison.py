@@ -1,4 +1,4 @@
-"""Is one method better than another? Paired tests over seeds, units and data sets."""
+"""Is one method better than another? Paired tests over seeds and over units."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from grace.evaluation.metrics import UNIT_METRICS, Array, as_vector, errors
 __all__ = [
     "MIN_SEEDS",
     "Difference",
-    "FriedmanNemenyi",
     "PairedTest",
-    "friedman_nemenyi",
     "holm",
     "paired_bootstrap",
     "paired_tests",
@@ -42,6 +40,12 @@ class PairedTest(BaseModel):
     or not tested, and ``note`` says why: with fewer than five seeds no test is made; where all
     differences are equal, d_z and the t-test are undefined. With n seeds the smallest p value of
     the Wilcoxon test is 2^(1-n), 0.0625 with five.
+
+    Example:
+        >>> a, b = [10.1, 9.8, 10.3, 9.9, 10.0], [10.6, 10.1, 10.9, 10.6, 10.2]
+        >>> (test,) = paired_tests({"grace": a, "baseline": b})
+        >>> test.a, test.b, test.n, round(test.d_z, 1), test.note
+        ('grace', 'baseline', 5, -2.2, 'with 5 seeds the Wilcoxon p value cannot be below 0.0625')
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,7 +64,13 @@ class PairedTest(BaseModel):
 
 
 class Difference(BaseModel):
-    """metric(a) - metric(b) on the same units, with an interval over units."""
+    """metric(a) - metric(b) on the same units, with an interval over units.
+
+    Example:
+        >>> interval = Interval(low=-0.9, high=-0.2)
+        >>> Difference(metric="rmse", value=-0.5, interval=interval).excludes_zero
+        True
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,28 +84,6 @@ class Difference(BaseModel):
         return self.interval.low > 0.0 or self.interval.high < 0.0
 
 
-class FriedmanNemenyi(BaseModel):
-    """Mean ranks of k methods over N blocks (1 is best) and the critical difference.
-
-    ``p_values[i][j]`` is Nemenyi's p value of methods i and j. ``groups`` are the maximal sets of
-    methods, next to each other by rank, of which no pair differs at ``alpha``: the bars of a
-    critical-difference diagram.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    names: tuple[str, ...]
-    mean_ranks: tuple[float, ...]
-    n_blocks: int
-    statistic: float
-    p_value: float
-    alpha: float
-    q: float
-    critical_difference: float
-    p_values: tuple[tuple[float, ...], ...]
-    groups: tuple[tuple[str, ...], ...]
-
-
 def holm(p_values: npt.ArrayLike) -> Array:
     """Holm's step-down correction of m p values, (m,), in the order given, by statsmodels.
 
@@ -103,6 +91,10 @@ def holm(p_values: npt.ArrayLike) -> Array:
 
     Raises:
         ValueError: a value outside [0, 1].
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        array([0.03, 0.06, 0.06])
     """
     from statsmodels.stats.multitest import multipletests
 
@@ -113,7 +105,14 @@ def holm(p_values: npt.ArrayLike) -> Array:
 
 
 def with_holm(tests: Sequence[PairedTest]) -> list[PairedTest]:
-    """The tests with their p values corrected for the number of those that were made."""
+    """The tests with their p values corrected for the number of those that were made.
+
+    Example:
+        >>> a, b = [10.1, 9.8, 10.3, 9.9, 10.0], [10.6, 10.1, 10.9, 10.6, 10.2]
+        >>> tests = paired_tests({"a": a, "b": b}) + paired_tests({"a": a, "c": b[::-1]})
+        >>> [round(t.p_wilcoxon_holm / t.p_wilcoxon, 1) for t in with_holm(tests)]
+        [2.0, 2.0]
+    """
     updates: list[dict[str, float]] = [{} for _ in tests]
     for name in ("p_t", "p_wilcoxon"):
         made = [i for i, test in enumerate(tests) if getattr(test, name) is not None]
@@ -218,6 +217,14 @@ def paired_bootstrap(
 
     Raises:
         ValueError: sizes differ, fewer than two units, or a metric that is unknown or not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> true = np.linspace(5, 120, 60)
+        >>> a, b = true + np.tile([6.0, -3.0], 30), true + np.tile([8.0, -5.0], 30)
+        >>> difference = paired_bootstrap("mae", true, a, b, seed=0)
+        >>> round(difference.value, 2), difference.excludes_zero
+        (-2.0, True)
     """
     if metric not in UNIT_METRICS:
         raise ValueError(f"unknown metric {metric!r}; known: {', '.join(UNIT_METRICS)}")
@@ -254,64 +261,3 @@ def paired_bootstrap(
     value = exact * size_of if abs(exact) > 1e-12 else 0.0
     interval = Interval(low=low, high=high, level=level, note=coverage_note(metric, size))
     return Difference(metric=metric, value=value, interval=interval)
-
-
-def friedman_nemenyi(
-    scores: npt.ArrayLike, names: Sequence[str], *, alpha: float = 0.05
-) -> FriedmanNemenyi:
-    """Friedman's test over blocks and Nemenyi's critical difference of mean ranks.
-
-    CD = q_α √(k(k+1)/(6N)), q_α the upper α point of the studentised range of k groups at infinite
-    degrees of freedom divided by √2. Source: Demšar, JMLR 7, 2006, section 3.2.2; the p values of
-    pairs are by scikit-posthocs. Ties share their mean rank. A block is a data set; seeds of one
-    data set are not independent blocks of the question "which method is better in general".
-
-    Args:
-        scores: one row per block, one column per method, lower is better, (N, k).
-        names: the k methods.
-        alpha: family-wise error rate.
-
-    Raises:
-        ValueError: fewer than 3 methods (use :func:`paired_tests`) or 2 blocks, names that do not
-            fit, or scores that are not finite.
-    """
-    table = np.asarray(scores, dtype=np.float64)
-    if table.ndim != 2 or table.shape[1] != len(names):
-        raise ValueError(f"scores must be (N, {len(names)}) for these names, got {table.shape}")
-    n, k = table.shape
-    if k < 3 or n < 2:
-        raise ValueError(f"needs 3 methods and 2 blocks or more, got {k} and {n}")
-    if not np.isfinite(table).all():
-        raise ValueError("scores must be finite")
-    import pandas as pd
-    from scikit_posthocs import posthoc_nemenyi_friedman
-    from scipy import stats
-
-    ranks = stats.rankdata(table, axis=1).mean(axis=0)
-    if (np.ptp(table, axis=1) == 0.0).all():
-        statistic, p_value = 0.0, 1.0
-    else:
-        statistic, p_value = map(float, stats.friedmanchisquare(*table.T))
-    p = posthoc_nemenyi_friedman(pd.DataFrame(table)).to_numpy()
-    q = float(stats.studentized_range.ppf(1.0 - alpha, k, np.inf) / np.sqrt(2.0))
-    cd = q * float(np.sqrt(k * (k + 1) / (6.0 * n)))
-    order = np.argsort(ranks, kind="stable")
-    groups: list[tuple[str, ...]] = []
-    reach = -1
-    for i in range(k):
-        last = max(j for j in range(i, k) if j == i or p[order[i], order[j]] >= alpha)
-        if last > i and last > reach:
-            groups.append(tuple(names[j] for j in order[i : last + 1]))
-        reach = max(reach, last)
-    return FriedmanNemenyi(
-        names=tuple(names),
-        mean_ranks=tuple(float(r) for r in ranks),
-        n_blocks=n,
-        statistic=statistic,
-        p_value=p_value,
-        alpha=alpha,
-        q=q,
-        critical_difference=cd,
-        p_values=tuple(tuple(float(v) for v in row) for row in p),
-        groups=tuple(groups),
-    )

@@ -122,7 +122,12 @@ def prognostics_by_unit(
 
 
 class UnitSummary(BaseModel):
-    """Mean and median of a metric over the ``n`` units that carry it; None if there are none."""
+    """Mean and median of a metric over the ``n`` units that carry it; None if there are none.
+
+    Example:
+        >>> UnitSummary(n=40, mean=61.5, median=64.0).median
+        64.0
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -137,6 +142,13 @@ class PrognosticsSummary(BaseModel):
     ``metrics`` maps the column names of :func:`prognostics_by_unit` to their summary; the mean of
     "alpha_lambda_0.5" is the share of units inside the cone at half of the evaluated life.
     ``units`` says which units these are.
+
+    Example:
+        >>> import numpy as np
+        >>> rul = np.arange(100.0, -1.0, -1.0)
+        >>> summary = prognostics_summary(np.zeros(101), 100.0 - rul, rul, rul + 3.0, cap=80.0)
+        >>> summary.n_to_failure, summary.metrics["horizon"].mean
+        (1, 80.0)
     """
 
     model_config = ConfigDict(frozen=True)
@@ -166,6 +178,13 @@ def prognostics_summary(
     """Mean and median over units of :func:`prognostics_by_unit`; arguments and errors as there.
 
     ``units`` describes the units, for reports.
+
+    Example:
+        >>> import numpy as np
+        >>> rul = np.arange(100.0, -1.0, -1.0)
+        >>> summary = prognostics_summary(np.zeros(101), 100.0 - rul, rul, rul + 3.0)
+        >>> summary.metrics["horizon"].mean, summary.metrics["alpha_lambda_0.5"].mean
+        (100.0, 1.0)
     """
     table = prognostics_by_unit(
         unit,

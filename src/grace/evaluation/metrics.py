@@ -1,4 +1,4 @@
-"""Point metrics of remaining useful life and of the health state, on plain arrays.
+"""Point metrics of remaining useful life, on plain arrays.
 
 The error is ``d = y_pred - y_true`` throughout: positive means *late* (the unit fails
 before the prediction says), negative means early. All values are in the unit of time of the labels.
@@ -17,11 +17,7 @@ __all__ = [
     "ZONE_EDGES",
     "ZoneError",
     "bias",
-    "confusion_matrix",
     "error_by_zone",
-    "health_accuracy",
-    "health_from_rul",
-    "health_macro_f1",
     "late_share",
     "mae",
     "nasa_mean",
@@ -30,7 +26,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
-Classes = npt.NDArray[np.int64]
 # JSON knows no infinity: it is written as a string, which pydantic reads back as the number.
 JsonFloat = Annotated[
     float, PlainSerializer(lambda x: x if np.isfinite(x) else str(x), when_used="json")
@@ -125,17 +120,31 @@ def rmse(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
 
     Raises:
         ValueError: sizes differ, or an argument is empty, not finite or of another shape.
+
+    Example:
+        >>> rmse([10, 30, 60], [15, 26, 68])
+        5.916079783099616
     """
     return _value("rmse", y_true, y_pred)
 
 
 def mae(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
-    """Mean absolute error; arguments and errors as in :func:`rmse`."""
+    """Mean absolute error; arguments and errors as in :func:`rmse`.
+
+    Example:
+        >>> mae([10, 30, 60], [15, 26, 71])
+        6.666666666666667
+    """
     return _value("mae", y_true, y_pred)
 
 
 def bias(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
-    """Mean error, positive if late on average; arguments and errors as in :func:`rmse`."""
+    """Mean error, positive if late on average; arguments and errors as in :func:`rmse`.
+
+    Example:
+        >>> bias([10, 30, 60], [15, 26, 71])
+        4.0
+    """
     return _value("bias", y_true, y_pred)
 
 
@@ -146,99 +155,44 @@ def nasa_score(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
     run-to-failure simulation*, PHM 2008. The constants 13 and 10 are in cycles, and the sum grows
     with the number of entries: compare it only over the same units. ``inf`` if it exceeds the
     largest float (see :func:`nasa_terms`). Arguments and errors as in :func:`rmse`.
+
+    Example:
+        >>> early, late = nasa_score([50], [40]), nasa_score([50], [60])
+        >>> round(early, 3), round(late, 3)
+        (1.158, 1.718)
     """
     return _value("nasa_sum", y_true, y_pred)
 
 
 def nasa_mean(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
-    """:func:`nasa_score` divided by the number of entries; arguments as in :func:`rmse`."""
+    """:func:`nasa_score` divided by the number of entries; arguments as in :func:`rmse`.
+
+    Example:
+        >>> round(nasa_mean([50, 50], [40, 60]), 3)
+        1.438
+    """
     return _value("nasa_mean", y_true, y_pred)
 
 
 def late_share(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
-    """Share of entries with d > 0, in [0, 1]; arguments and errors as in :func:`rmse`."""
+    """Share of entries with d > 0, in [0, 1]; arguments and errors as in :func:`rmse`.
+
+    Example:
+        >>> late_share([10, 30, 60, 90], [15, 26, 68, 80])
+        0.5
+    """
     return _value("late_share", y_true, y_pred)
-
-
-def health_from_rul(rul: npt.ArrayLike, thresholds: Sequence[float] = (80.0, 30.0)) -> Classes:
-    """Health classes of RUL values: 0 above the first threshold, then one more per threshold.
-
-    A value equal to a threshold belongs to the worse class (30 is critical).
-
-    Args:
-        rul: RUL, (B,) or (B, 1).
-        thresholds: descending.
-
-    Returns:
-        Classes in 0..len(thresholds), (B,) int64.
-
-    Raises:
-        ValueError: the thresholds do not descend, or ``rul`` is not a finite vector.
-    """
-    limits = np.asarray(thresholds, dtype=np.float64)
-    if limits.ndim != 1 or limits.size == 0 or (np.diff(limits) >= 0).any():
-        raise ValueError(f"thresholds must descend, got {tuple(thresholds)}")
-    below = as_vector(rul, "rul")[:, None] <= limits[None, :]
-    return np.asarray(below.sum(axis=1), dtype=np.int64)
-
-
-def _classes(
-    y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: int | None
-) -> tuple[Classes, Classes, int]:
-    """Checked class indices (B,) twice, and the number of classes C."""
-    true, pred = as_vector(y_true, "y_true"), as_vector(y_pred, "y_pred")
-    if true.size != pred.size:
-        raise ValueError(f"y_true has {true.size} entries and y_pred has {pred.size}")
-    size = int(max(true.max(), pred.max())) + 1 if n_classes is None else n_classes
-    for name, values in (("y_true", true), ("y_pred", pred)):
-        if (values != np.floor(values)).any() or values.min() < 0 or values.max() >= size:
-            raise ValueError(f"{name} must hold class indices 0..{size - 1}")
-    return true.astype(np.int64), pred.astype(np.int64), size
-
-
-def confusion_matrix(
-    y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: int | None = None
-) -> npt.NDArray[np.int64]:
-    """Counts of true class (row) against predicted class (column), (C, C), by scikit-learn.
-
-    Args:
-        y_true: class indices, (B,) or (B, 1).
-        y_pred: class indices, (B,) or (B, 1).
-        n_classes: C; one more than the largest index if not given.
-
-    Raises:
-        ValueError: sizes differ, or an index is not an integer in 0..C-1.
-    """
-    from sklearn import metrics
-
-    true, pred, size = _classes(y_true, y_pred, n_classes)
-    return np.asarray(metrics.confusion_matrix(true, pred, labels=range(size)), dtype=np.int64)
-
-
-def health_accuracy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
-    """Share of correct classes; arguments and errors as in :func:`confusion_matrix`."""
-    from sklearn import metrics
-
-    true, pred, _ = _classes(y_true, y_pred, None)
-    return float(metrics.accuracy_score(true, pred))
-
-
-def health_macro_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> float:
-    """Unweighted mean of the F1 values of the classes, by scikit-learn.
-
-    A class that occurs neither among the true nor among the predicted ones is left out; one that
-    is true but never predicted counts 0. Arguments and errors as in :func:`confusion_matrix`.
-    """
-    from sklearn import metrics
-
-    true, pred, _ = _classes(y_true, y_pred, None)
-    return float(metrics.f1_score(true, pred, average="macro", zero_division=0.0))
 
 
 class ZoneError(BaseModel):
     """Errors of the entries whose true RUL lies in one zone; values are None if there are none.
 
     ``upper`` is None for the last zone, which is open upwards.
+
+    Example:
+        >>> zone = error_by_zone([10, 30, 60], [15, 26, 71])[0]
+        >>> zone.zone, zone.n, zone.rmse, zone.late_share
+        ('[0, 20]', 1, 5.0, 1.0)
     """
 
     model_config = ConfigDict(frozen=True)
@@ -264,6 +218,15 @@ def error_by_zone(
 
     Raises:
         ValueError: edges do not ascend, a true RUL is below the first, or as in :func:`rmse`.
+
+    Example:
+        >>> for zone in error_by_zone([10, 30, 60, 125], [15, 26, 71, 120]):
+        ...     print(zone.zone, zone.n, zone.rmse)
+        [0, 20] 1 5.0
+        (20, 50] 1 4.0
+        (50, 80] 1 11.0
+        (80, 125) 0 None
+        ≥ 125 1 5.0
     """
     bounds = np.asarray(edges, dtype=np.float64)
     if bounds.ndim != 1 or bounds.size < 2 or (np.diff(bounds) <= 0).any():

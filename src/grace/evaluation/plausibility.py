@@ -24,6 +24,11 @@ class Flag(BaseModel):
 
     Severities: "error" (the figure cannot be what it says), "warning" (do not rely on it before
     the reason is known), "note" (read it with this in mind).
+
+    Example:
+        >>> flags = check_plausibility(dataset="FD002", rmse_capped=6.74, n_units=259)
+        >>> [(flag.code, flag.severity) for flag in flags]
+        [('implausibly_low', 'warning')]
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,7 +39,13 @@ class Flag(BaseModel):
 
 
 class LabelFloor(NamedTuple):
-    """Least RMSE and NASA score (sum) against raw labels of a predictor bounded by the cap."""
+    """Least RMSE and NASA score (sum) against raw labels of a predictor bounded by the cap.
+
+    Example:
+        >>> floor = label_floor([100.0, 145.0], cap=125.0)  # the second label cannot be reached
+        >>> round(floor.rmse, 2), round(floor.nasa, 2)
+        (14.14, 3.66)
+    """
 
     rmse: float
     nasa: float
@@ -52,6 +63,10 @@ def label_floor(raw_test_rul: npt.ArrayLike, cap: float) -> LabelFloor:
 
     Raises:
         ValueError: no label, a label that is not finite, or a cap that is not positive.
+
+    Example:
+        >>> round(label_floor([100.0, 145.0], cap=125.0).rmse, 2)
+        14.14
     """
     if not cap > 0:
         raise ValueError(f"cap must be positive, got {cap}")
@@ -95,6 +110,12 @@ def check_plausibility(
     Returns:
         Flags with the codes "below_label_floor", "wrong_unit_count", "implausibly_low",
         "worse_than_constant", "loses_to_gradient_boosting", "test_selected"; errors first.
+
+    Example:
+        >>> trivial = {"constant": 41.0, "gradient_boosting": 12.0}
+        >>> flags = check_plausibility(rmse_capped=14.0, baseline_rmse=trivial)
+        >>> [flag.code for flag in flags]
+        ['loses_to_gradient_boosting']
     """
     flags: list[Flag] = []
     name, baselines = dataset.strip().upper(), dict(baseline_rmse or {})

@@ -8,20 +8,22 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from grace.data.labels import health_class
 from grace.evaluation.bootstrap import bootstrap_intervals
 from grace.evaluation.fleet_prognostics import PrognosticsSummary, prognostics_summary
+from grace.evaluation.health_metrics import (
+    Classes,
+    confusion_matrix,
+    health_accuracy,
+    health_macro_f1,
+)
 from grace.evaluation.metrics import (
     UNIT_METRICS,
     ZONE_EDGES,
     Array,
-    Classes,
     as_vector,
-    confusion_matrix,
     error_by_zone,
     errors,
-    health_accuracy,
-    health_from_rul,
-    health_macro_f1,
     nasa_score,
 )
 from grace.evaluation.plausibility import check_plausibility, label_floor
@@ -55,6 +57,11 @@ def metric_set(
 
     Raises:
         ValueError: sizes differ, or an argument is empty or not finite.
+
+    Example:
+        >>> metrics = metric_set([10, 30, 60], [15, 26, 71], n_resamples=200)
+        >>> round(metrics.rmse, 2), metrics.bias, metrics.late_share
+        (7.35, 4.0, 0.6666666666666666)
     """
     d = errors(y_true, y_pred)
     n_units = d.size if unit is None else int(np.unique(np.asarray(unit)).size)
@@ -120,6 +127,13 @@ class HeldOutRows(NamedTuple):
     """Predictions at every row of units observed to their failure, for the prognostic metrics.
 
     ``description`` says which units these are; ``baselines`` maps names to predicted RUL, (R,).
+
+    Example:
+        >>> import numpy as np
+        >>> rul = np.arange(100.0, -1.0, -1.0)
+        >>> rows = HeldOutRows(np.zeros(101), 100.0 - rul, rul, rul + 3.0, {}, "one held-out unit")
+        >>> rows.description
+        'one held-out unit'
     """
 
     unit: npt.ArrayLike
@@ -169,11 +183,27 @@ def evaluate(
         ValueError: sizes differ, rows are out of order, a prediction is negative or not finite,
             probabilities do not sum to 1, no truth is known, or ``protocol.n_test`` differs from
             the units given.
+
+    Example:
+        >>> import numpy as np
+        >>> rul = np.tile(np.arange(9.0, -1.0, -1.0), 3)
+        >>> unit, time = np.repeat(["a", "b", "c"], 10), np.tile(np.arange(10.0), 3)
+        >>> protocol = Protocol(dataset="three pumps", label_cap=None, time_unit="hours")
+        >>> evaluation = evaluate(
+        ...     protocol,
+        ...     unit=unit,
+        ...     time=time,
+        ...     rul=rul,
+        ...     predicted=rul + 1.0,
+        ...     baselines={"constant": np.full(30, rul.mean())},
+        ... )
+        >>> evaluation.rmse, evaluation.baselines["constant"].last_cycle.raw.rmse
+        (1.0, 4.5)
     """
     rows = _Rows(unit, time, rul)
     last, cap, limits = rows.last, protocol.label_cap, protocol.health_thresholds
     labels = rows.rul if cap is None else np.minimum(rows.rul, cap)
-    classes, n_classes = health_from_rul(labels, limits), len(limits) + 1
+    classes, n_classes = health_class(labels, limits), len(limits) + 1
     n_given = int(last.sum()) + rows.n_unknown
     if protocol.n_test is None:
         protocol = protocol.model_copy(update={"n_test": int(last.sum())})
@@ -219,7 +249,7 @@ def evaluate(
     trivial_metrics = {}
     for name, values in (baselines or {}).items():
         trivial = rows.prediction(values, f"baselines[{name!r}]")
-        trivial_metrics[name] = measure(trivial, health_from_rul(trivial, limits))
+        trivial_metrics[name] = measure(trivial, health_class(trivial, limits))
 
     model = measure(pred, called)
     # The NASA score and the usual zones are in cycles at a cap of 125: other fleets are brought to

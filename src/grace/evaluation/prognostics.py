@@ -94,6 +94,14 @@ def prognostic_horizon(
 
     Raises:
         ValueError: sizes differ, times do not increase, or a negative or non-finite value.
+
+    Example:
+        >>> import numpy as np
+        >>> time = np.arange(0.0, 101.0, 10.0)
+        >>> rul = 100.0 - time
+        >>> predicted = np.where(time < 40, rul + 30.0, rul + 5.0)  # near the truth from 40 on
+        >>> prognostic_horizon(time, rul, predicted, alpha=0.1)
+        60.0
     """
     t, true, pred = _trajectory(time, y_true, y_pred)
     if t.size < min_points:
@@ -118,6 +126,15 @@ def alpha_lambda_accuracy(
     1 if (1-α) r* <= r <= (1+α) r* at the first row at or after t_λ ([S10], "α-λ Performance").
     The cone narrows with r*, unlike the band of :func:`prognostic_horizon`. NaN if the trajectory
     ends before t_λ. Arguments and errors as there; ``lam`` in [0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> time = np.arange(0.0, 101.0, 10.0)
+        >>> rul = 100.0 - time
+        >>> alpha_lambda_accuracy(time, rul, 1.1 * rul, lam=0.5, alpha=0.2)
+        1.0
+        >>> alpha_lambda_accuracy(time, rul, 1.3 * rul, lam=0.5, alpha=0.2)
+        0.0
     """
     t, true, pred = _trajectory(time, y_true, y_pred)
     row = _at_lambda(t, true, lam)
@@ -134,6 +151,13 @@ def relative_accuracy(
 
     1 is perfect; there is no lower limit. NaN if the trajectory ends before t_λ or r* is 0 there.
     Arguments and errors as in :func:`prognostic_horizon`; ``lam`` in [0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> time = np.arange(0.0, 101.0, 10.0)
+        >>> rul = 100.0 - time
+        >>> relative_accuracy(time, rul, rul + 5.0, lam=0.5)  # 5 of 50 wrong
+        0.9
     """
     t, true, pred = _trajectory(time, y_true, y_pred)
     row = _at_lambda(t, true, lam)
@@ -150,6 +174,13 @@ def cumulative_relative_accuracy(
     CRA = (1/|p|) Σ_{i in p} w_i RA_i with w = 1. The last rows before the failure divide by a small
     r* and can outweigh all others. NaN with fewer than ``min_points`` such rows. Arguments and
     errors as in :func:`prognostic_horizon`.
+
+    Example:
+        >>> import numpy as np
+        >>> time = np.arange(0.0, 101.0, 10.0)
+        >>> rul = 100.0 - time
+        >>> round(cumulative_relative_accuracy(time, rul, 0.9 * rul), 3)
+        0.9
     """
     _, true, pred = _trajectory(time, y_true, y_pred)
     alive = true > 0.0
@@ -168,6 +199,14 @@ def convergence(
     A, A = Σ (t_{i+1} - t_i) M_i ([S08], [S10], "Convergence"). In the unit of ``time``. An error
     of zero throughout has no centre and has converged from the start: 0. NaN with fewer than
     ``min_points`` rows. Arguments and errors as in :func:`prognostic_horizon`.
+
+    Example:
+        >>> import numpy as np
+        >>> time = np.arange(0.0, 101.0, 10.0)
+        >>> rul = 100.0 - time
+        >>> steady, improving = rul + 10.0, rul + 0.2 * rul
+        >>> convergence(time, rul, improving) < convergence(time, rul, steady)
+        True
     """
     t, true, pred = _trajectory(time, y_true, y_pred)
     if t.size < min_points:

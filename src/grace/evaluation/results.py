@@ -9,6 +9,7 @@ from grace.evaluation.fleet_prognostics import PrognosticsSummary
 from grace.evaluation.metrics import JsonFloat, ZoneError
 from grace.evaluation.plausibility import Flag
 from grace.evaluation.protocol import Protocol
+from grace.formatting import number, percent, signed
 
 __all__ = [
     "Evaluation",
@@ -29,6 +30,12 @@ class MetricSet(_Value):
 
     ``intervals`` holds "rmse", "mae", "nasa_mean" and "nasa_sum" over units; it is empty with
     fewer than two units and lacks a figure that overflowed to infinity.
+
+    Example:
+        >>> from grace.evaluation import metric_set
+        >>> metrics = metric_set([10, 30, 60], [15, 26, 71])
+        >>> metrics.n_units, round(metrics.rmse, 2), metrics.bias, sorted(metrics.intervals)
+        (3, 7.35, 4.0, ['mae', 'nasa_mean', 'nasa_sum', 'rmse'])
     """
 
     n: int
@@ -43,14 +50,29 @@ class MetricSet(_Value):
 
 
 class LabelPair(_Value):
-    """The same predictions against capped and against raw labels."""
+    """The same predictions against capped and against raw labels.
+
+    Example:
+        >>> from grace.evaluation import metric_set
+        >>> raw, predicted = [150.0, 40.0], [120.0, 44.0]
+        >>> capped = [min(y, 125.0) for y in raw]
+        >>> pair = LabelPair(capped=metric_set(capped, predicted), raw=metric_set(raw, predicted))
+        >>> round(pair.capped.rmse, 2), round(pair.raw.rmse, 2)
+        (4.53, 21.4)
+    """
 
     capped: MetricSet
     raw: MetricSet
 
 
 class HealthSet(_Value):
-    """Health classes over ``n`` rows; ``confusion[i][j]`` counts true class i predicted as j."""
+    """Health classes over ``n`` rows; ``confusion[i][j]`` counts true class i predicted as j.
+
+    Example:
+        >>> health = HealthSet(n=3, accuracy=2 / 3, macro_f1=0.56, confusion=((1, 0), (1, 1)))
+        >>> health.confusion[1][0]  # of class 1, predicted as class 0
+        1
+    """
 
     n: int
     accuracy: float
@@ -72,6 +94,14 @@ class PredictorMetrics(_Value):
     rows (``all_cycles``).
 
     Health is None if the predictor gave no classes.
+
+    Example:
+        >>> from grace.evaluation import metric_set
+        >>> errors = metric_set([10, 30], [15, 26])
+        >>> pair = LabelPair(capped=errors, raw=errors)
+        >>> metrics = PredictorMetrics(last_cycle=pair, all_cycles=pair)
+        >>> round(metrics.last_cycle.capped.rmse, 2), metrics.health_last_cycle
+        (4.53, None)
     """
 
     last_cycle: LabelPair
@@ -83,6 +113,11 @@ class PredictorMetrics(_Value):
 class OptimismGap(_Value):
     """What choosing the checkpoint on the test set would have gained: test- minus
     validation-selected, last row; negative means the test-selected figure looks better.
+
+    Example:
+        >>> gap = OptimismGap(rmse_capped=-0.21, rmse_raw=-0.18, nasa_capped=-9.4, nasa_raw=-8.8)
+        >>> gap.rmse_capped < 0  # selection on the test set looks better
+        True
     """
 
     rmse_capped: float
@@ -96,10 +131,9 @@ HEADER = ("predictor", "rows", "labels", "n", "RMSE", "MAE", "bias", "NASA", "NA
 
 def _figure(metrics: MetricSet, name: str) -> str:
     value, interval = getattr(metrics, name), metrics.intervals.get(name)
-    text = f"{value:.4g}" if abs(value) >= 1000 else f"{value:.2f}"
     if interval is None:
-        return text
-    return f"{text} [{interval.low:.4g}, {interval.high:.4g}]"
+        return number(value)
+    return f"{number(value)} [{number(interval.low)}, {number(interval.high)}]"
 
 
 def _row(who: str, rows: str, labels: str, metrics: MetricSet) -> tuple[str, ...]:
@@ -110,10 +144,10 @@ def _row(who: str, rows: str, labels: str, metrics: MetricSet) -> tuple[str, ...
         str(metrics.n),
         _figure(metrics, "rmse"),
         _figure(metrics, "mae"),
-        f"{metrics.bias:+.2f}",
+        signed(metrics.bias),
         _figure(metrics, "nasa_sum"),
         _figure(metrics, "nasa_mean"),
-        f"{metrics.late_share:.0%}",
+        percent(metrics.late_share),
     )
 
 
@@ -125,6 +159,18 @@ class Evaluation(_Value):
     they describe. ``n_units_unknown`` units were left out because their time of failure is
     unknown.
     ``model_validate_json(e.model_dump_json()) == e``.
+
+    Example:
+        >>> import numpy as np
+        >>> from grace.evaluation import Protocol, evaluate
+        >>> rul = np.tile(np.arange(9.0, -1.0, -1.0), 2)
+        >>> rows = {"unit": np.repeat([1, 2], 10), "time": np.tile(np.arange(10.0), 2), "rul": rul}
+        >>> protocol = Protocol(dataset="two pumps", time_unit="hours", n_validation=1, n_train=4)
+        >>> evaluation = evaluate(protocol, **rows, predicted=rul + 1.0)
+        >>> evaluation.rmse, evaluation.protocol.n_test
+        (1.0, 2)
+        >>> Evaluation.model_validate_json(evaluation.model_dump_json()) == evaluation
+        True
     """
 
     protocol: Protocol
@@ -159,7 +205,7 @@ class Evaluation(_Value):
             raise ValueError("the gap is between a validation- and a test-selected evaluation")
         a, b = self.model.last_cycle, test_selected.model.last_cycle
         if (mine.dataset, mine.label_cap, a.raw.n) != (other.dataset, other.label_cap, b.raw.n):
-            raise ValueError("the two evaluations are of different data sets or label caps")
+            raise ValueError("the two evaluations are of different datasets or label caps")
         gap = OptimismGap(
             rmse_capped=b.capped.rmse - a.capped.rmse,
             rmse_raw=b.raw.rmse - a.raw.rmse,
@@ -172,7 +218,7 @@ class Evaluation(_Value):
         """Plain rows for printing: a header, then model and baselines.
 
         The model is shown at the last and at all rows, capped and raw; baselines at the last
-        row. Figures with an interval read "12.30 [11.2, 13.5]"; a marked protocol marks every
+        row. Figures with an interval read "12.30 [11.20, 13.50]"; a marked protocol marks every
         row of the model.
         """
         mark = f" ({self.protocol.mark})" if self.protocol.mark else ""

@@ -97,11 +97,11 @@ def cells(store: ResultsStore, *, seed: int = 0) -> list[Cell]:
     Raises:
         ArtifactError: a method has two runs with one seed on a data set.
     """
-    honest = _scores(store, "validation")
+    validated = _scores(store, "validation")
     optimistic = _scores(store, "test")
     predictions = store.predictions("validation")
     found = []
-    for (dataset, method), part in honest.group_by("dataset", "method", maintain_order=True):
+    for (dataset, method), part in validated.group_by("dataset", "method", maintain_order=True):
         selected = optimistic.filter(dataset=dataset, method=method) if optimistic.height else None
         pairs = None
         if selected is not None and selected.height:
@@ -250,11 +250,11 @@ def optimism(store: ResultsStore) -> dict[str, tuple[float, float, int]]:
 
     Over all methods and seeds; negative means that selection on the test set looks better.
     """
-    honest, selected = _scores(store, "validation"), _scores(store, "test")
-    if not honest.height or not selected.height:
+    validated, selected = _scores(store, "validation"), _scores(store, "test")
+    if not validated.height or not selected.height:
         return {}
     keys = ("dataset", "method", "seed")
-    pairs = honest.select(*keys, "rmse_capped").join(
+    pairs = validated.select(*keys, "rmse_capped").join(
         selected.select(*keys, other="rmse_capped"), on=keys
     )
     found = {}

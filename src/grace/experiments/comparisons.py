@@ -1,4 +1,4 @@
-"""Comparisons of methods over finished runs: over seeds, over units and over data sets."""
+"""Comparisons of methods over finished runs: over seeds, over units and over datasets."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ class Comparison:
     ``tests`` are over the seeds that both have. ``missing`` gives, by method, why it could not be
     compared, or that a control is absent. ``dataset``, ``preset``, ``settings``, ``mark`` and
     ``group`` identify the runs (see :func:`~grace.experiments.runs_table`).
+
+    Example:
+        >>> import polars as pl
+        >>> seeds = [42, 123, 456, 789, 1024]
+        >>> table = pl.DataFrame({"method": ["grace"] * 5 + ["baseline"] * 5, "seed": seeds * 2})
+        >>> table = table.with_columns(
+        ...     [pl.lit("sim").alias(name) for name in GROUP],
+        ...     rmse_capped=pl.Series([10.1, 9.8, 10.3, 9.9, 10.0, 10.6, 10.1, 10.9, 10.6, 10.2]),
+        ... )
+        >>> (comparison,) = compare_methods(table, metrics=["rmse_capped"], reference="baseline")
+        >>> comparison.metric, comparison.tests[0].n
+        ('rmse_capped', 5)
     """
 
     dataset: str
@@ -89,6 +101,18 @@ def compare_methods(
 
     Raises:
         ValueError: a method has two runs with one seed in a group, so that none can be paired.
+
+    Example:
+        >>> import polars as pl
+        >>> seeds = [42, 123, 456, 789, 1024]
+        >>> table = pl.DataFrame({"method": ["grace"] * 5 + ["baseline"] * 5, "seed": seeds * 2})
+        >>> table = table.with_columns(
+        ...     [pl.lit("sim").alias(name) for name in GROUP],
+        ...     rmse_capped=pl.Series([10.1, 9.8, 10.3, 9.9, 10.0, 10.6, 10.1, 10.9, 10.6, 10.2]),
+        ... )
+        >>> (comparison,) = compare_methods(table, metrics=["rmse_capped"], reference="baseline")
+        >>> round(comparison.tests[0].mean_difference, 2)
+        -0.46
     """
     _refuse_duplicates(table, by)
     return [
@@ -170,6 +194,12 @@ def compare_over_units(
 
     Raises:
         ValueError: a method has two runs with one seed in a group.
+
+    Example:
+        >>> from grace.experiments import runs_table
+        >>> table = runs_table(["runs/first"])
+        >>> compare_over_units(table, reference="grace")  # only one method: nothing to compare with
+        {}
     """
     _refuse_duplicates(table, "method")
     found: dict[str, dict[str, list[Difference]]] = {}
@@ -226,21 +256,31 @@ def _differences(rows: pl.DataFrame, metrics: Sequence[str], seed: int) -> Itera
 def rank_methods(
     table: pl.DataFrame, *, metric: str = "rmse_capped", alpha: float = 0.05
 ) -> FriedmanNemenyi:
-    """Friedman's test and Nemenyi's critical difference of methods over data sets.
+    """Friedman's test and Nemenyi's critical difference of methods over datasets.
 
-    A block is a group of comparable runs (usually one per data set), its scores the means over
+    A block is a group of comparable runs (usually one per dataset), its scores the means over
     seeds. Methods that are not in every group are left out.
 
     Raises:
-        ValueError: fewer than three methods or two groups remain, or groups share a data set, so
+        ValueError: fewer than three methods or two groups remain, or groups share a dataset, so
             that they are not independent blocks.
+
+    Example:
+        >>> import polars as pl
+        >>> scores = [10.4, 10.6, 12.2, 10.0, 10.1, 10.5, 9.6, 9.7, 10.9, 10.2, 10.4, 11.4]
+        >>> table = pl.DataFrame({
+        ...     "method": ["grace", "gaba", "dwa"] * 4, "rmse_capped": scores, "seed": [42] * 12,
+        ...     "dataset": [f"FD00{k}" for k in (1, 2, 3, 4) for _ in range(3)],
+        ... }).with_columns([pl.lit("").alias(name) for name in GROUP if name != "dataset"])
+        >>> rank_methods(table).mean_ranks
+        (1.0, 2.0, 3.0)
     """
     means = means_over_seeds(table)
     groups = means.select(GROUP).unique(maintain_order=True)
     if groups["dataset"].n_unique() < groups.height:
         raise ValueError(
-            "several groups are of one data set, so they are not independent. Remedy: give the "
-            "runs of one configuration per data set."
+            "several groups are of one dataset, so they are not independent. Remedy: give the "
+            "runs of one configuration per dataset."
         )
     counts = means.group_by("method", maintain_order=True).len()
     names = counts.filter(pl.col("len") == groups.height)["method"].to_list()
@@ -251,7 +291,7 @@ def rank_methods(
     ]
     if len(names) < 3 or len(scores) < 2:
         raise ValueError(
-            f"a ranking needs 3 methods on 2 data sets or more; {len(names)} method(s) have runs "
-            f"on all {len(scores)} data set(s)"
+            f"a ranking needs 3 methods on 2 datasets or more; {len(names)} method(s) have runs "
+            f"on all {len(scores)} dataset(s)"
         )
     return friedman_nemenyi(scores, names, alpha=alpha)

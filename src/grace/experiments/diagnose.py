@@ -144,23 +144,23 @@ def diagnose(
     values = deep_merge(config.model_dump(mode="json"), changed)
     values["method"]["outer_options"] = {}
     short = RunConfig.load(preset=config.preset, overrides=values)
-    prepared = build_training_data(short, data)
-    monitors = {"validation": prepared.monitors["validation"].last_of_each_unit()}
+    training_data = build_training_data(short, data)
+    monitors = {"validation": training_data.monitors["validation"].last_of_each_unit()}
     recorder = _Recorder(seconds, on_step)
     trainer = Trainer(
-        prepared.model,
+        training_data.model,
         short.method.build(),
         short.training,
         seed=config.seed,
         callbacks=[recorder],
     )
     with contextlib.suppress(_EnoughError):
-        trainer.fit(prepared.train, monitors, select="validation")
+        trainer.fit(training_data.train, monitors, select="validation")
     norms = np.asarray(recorder.norms, dtype=np.float64)
     cosines = np.asarray(recorder.cosines, dtype=np.float64)
     positive = (norms > 0).all(axis=1)
     ratios = norms[positive, 0] / norms[positive, 1] if positive.any() else np.array([math.nan])
-    per_epoch = -(-len(prepared.train) // short.training.batch_size)
+    per_epoch = -(-len(training_data.train) // short.training.batch_size)
     planned = config.training.epochs * min(config.training.steps_per_epoch or per_epoch, per_epoch)
     begins, share = floor_share(ratios, planned)
     low, middle, high = (float(v) for v in np.quantile(ratios, (0.1, 0.5, 0.9)))

@@ -1,4 +1,4 @@
-"""A grid of runs: data sets x methods x seeds, several at once, resumable, and its table."""
+"""A grid of runs: datasets x methods x seeds, several at once, resumable, and its table."""
 
 from __future__ import annotations
 
@@ -33,7 +33,15 @@ Engine = Literal["local", "ray"]
 
 @dataclass(frozen=True)
 class GridResult:
-    """How each run of a grid ended: the last event of each, by name."""
+    """How each run of a grid ended: the last event of each, by name.
+
+    Example:
+        >>> done = Event("sim-grace-fast-seed42", "finished", seconds=41.0)
+        >>> bad = Event("sim-gaba-fast-seed42", "failed", "disk full")
+        >>> result = GridResult(Path("grid"), {event.name: event for event in (done, bad)})
+        >>> [event.name for event in result.failed], len(result.folders())
+        (['sim-gaba-fast-seed42'], 1)
+    """
 
     folder: Path
     outcomes: Mapping[str, Event]
@@ -71,7 +79,7 @@ def grid_configs(
             weight has to beat.
 
     Raises:
-        ConfigError: a data set or method is unknown, or an option does not fit every method.
+        ConfigError: a dataset or method is unknown, or an option does not fit every method.
 
     Example:
         >>> base = RunConfig.load(preset="fast")
@@ -142,6 +150,16 @@ def grid(
     All of this is found before anything is trained. A run that fails does not stop the others.
     A script that calls this must guard its own start with ``if __name__ == "__main__":``, as
     everything that starts processes.
+
+    Example:
+        >>> import grace
+        >>> tiny = {"dataset_options": {"n_train": 8, "n_test": 4}, "training": {"epochs": 1}}
+        >>> base = grace.RunConfig.load(preset="fast", overrides=tiny)
+        >>> methods = ["baseline", "grace"]
+        >>> result = grid(base, "runs/grid", datasets=["sim"], methods=methods)  # doctest: +SKIP
+        >>> len(result.folders())  # doctest: +SKIP
+        >>> 10
+        10
     """
     if not configs:
         raise ConfigError("a grid needs at least one dataset, one method and one seed")

@@ -50,6 +50,11 @@ def read_metrics(folder: str | Path) -> tuple[Evaluation, Evaluation | None]:
     Raises:
         ArtifactError: the file is missing, not JSON, of another version, or not valid; the message
             names file, key and remedy.
+
+    Example:
+        >>> evaluation, validation_selected = read_metrics("runs/first")
+        >>> evaluation.protocol.n_test, validation_selected
+        (4, None)
     """
     path = Path(folder) / _FILE
     remedy = "Remedy: run `grace train` for this folder again."

@@ -114,6 +114,16 @@ def run(
         ArtifactError: the folder holds a finished run of another configuration or data, or another
             process is at work in it.
         NonFiniteLossError: training diverged.
+
+    Example:
+        >>> import grace
+        >>> config = grace.RunConfig.load(overrides={
+        ...     "dataset_options": {"n_train": 8, "n_test": 4}, "model": {"lstm_hidden": 8},
+        ...     "training": {"epochs": 1}, "evaluate_baselines": False,
+        ... })
+        >>> result = run(config, "runs/first")  # returns at once where the folder holds this run
+        >>> result.evaluation.protocol.n_test
+        4
     """
     folder, stage = Path(folder), on_stage or (lambda text: None)
     stage(f"reading {dataset.name if dataset else config.dataset}")
@@ -177,29 +187,32 @@ def _run(
     """Train or resume, evaluate, save."""
     began = time.perf_counter()
     stage("splitting units and fitting the preprocessing")
-    prepared = build_training_data(config, data)
+    training_data = build_training_data(config, data)
     stage(
-        f"training {config.method.name} on {len(prepared.train)} windows of "
-        f"{len(prepared.split.train)} units"
+        f"training {config.method.name} on {len(training_data.train)} windows of "
+        f"{len(training_data.split.train)} units"
     )
-    fit = _train(config, prepared, folder, fingerprint, callbacks)
+    fit = _train(config, training_data, folder, fingerprint, callbacks)
     chosen = fit.best[config.select_on]
 
     stage("reading the test set")
-    evaluator = RunEvaluator.build(config, data, prepared.split, prepared.preprocessor)
+    evaluator = RunEvaluator.build(config, data, training_data.split, training_data.preprocessor)
     evaluations, frames = {}, {}
     for monitor, best in fit.best.items():
         artifact = Artifact(
-            copy_with_weights(prepared.model, best.weights), prepared.preprocessor, config, {}
+            copy_with_weights(training_data.model, best.weights),
+            training_data.preprocessor,
+            config,
+            {},
         )
         select_on: Literal["validation", "test"] = "test" if monitor == "test" else "validation"
         evaluations[monitor], *frames[monitor] = evaluator.evaluate(
             Predictor(artifact), select_on=select_on
         )
 
-    honest = None
+    validation_selected = None
     if config.select_on == "test":
-        honest = evaluations["validation"].with_optimism_gap(evaluations["test"])
+        validation_selected = evaluations["validation"].with_optimism_gap(evaluations["test"])
         # Both protocols of one training can then be compared unit by unit.
         test, validation = frames["test"]
         of_validation = frames["validation"][0].get_column("rul")
@@ -207,10 +220,10 @@ def _run(
     evaluation = evaluations[config.select_on]
     for name, frame in zip(("", "validation_"), frames[config.select_on], strict=True):
         write_predictions(folder / f"{name}predictions.parquet", frame)
-    write_metrics(folder, evaluation, honest)
+    write_metrics(folder, evaluation, validation_selected)
     artifact = Artifact(
-        copy_with_weights(prepared.model, chosen.weights),
-        prepared.preprocessor,
+        copy_with_weights(training_data.model, chosen.weights),
+        training_data.preprocessor,
         config,
         {
             "fingerprint": fingerprint,
@@ -224,11 +237,11 @@ def _run(
                 "files": [asdict(file) for file in data.files],
             },
             "units": {
-                "train": list(prepared.split.train),
-                "validation": list(prepared.split.validation),
+                "train": list(training_data.split.train),
+                "validation": list(training_data.split.validation),
                 "n_test": data.test.n_units,
             },
-            "inputs": list(prepared.input_names),
+            "inputs": list(training_data.input_names),
             "chosen_epoch": chosen.epoch,
             "selection_rmse": {name: best.rmse for name, best in fit.best.items()},
             "epochs_trained": len(fit.history),
@@ -239,7 +252,7 @@ def _run(
     )
     artifact.save(folder, with_files=list(EVALUATION_FILES))
     (folder / "checkpoint.pt").unlink(missing_ok=True)  # finished: nothing to resume
-    return RunResult(folder, evaluation, honest)
+    return RunResult(folder, evaluation, validation_selected)
 
 
 def evaluate_run(
@@ -262,6 +275,11 @@ def evaluate_run(
     Raises:
         ArtifactError: the folder is no finished run, its data was passed to it and is not given
             here, or the data is not that of the run.
+
+    Example:
+        >>> evaluation, _ = evaluate_run("runs/first")
+        >>> evaluation.protocol.time_unit
+        'cycles'
     """
     folder = Path(folder)
     finish_replacement(folder)
@@ -306,13 +324,13 @@ def _data_of_run(
 
 def _train(
     config: RunConfig,
-    prepared: TrainingData,
+    training_data: TrainingData,
     folder: Path,
     fingerprint: str,
     callbacks: Sequence[Callback],
 ) -> FitResult:
     trainer = Trainer(
-        prepared.model,
+        training_data.model,
         config.method.build(),
         config.training,
         seed=config.seed,
@@ -321,7 +339,7 @@ def _train(
         callbacks=callbacks,
     )
     # The schedule and early stopping never see the test set, whatever chooses the checkpoint.
-    return trainer.fit(prepared.train, prepared.monitors, select="validation")
+    return trainer.fit(training_data.train, training_data.monitors, select="validation")
 
 
 def _fingerprint(config: RunConfig, hashes: dict[str, str]) -> str:

@@ -40,6 +40,12 @@ class RunResult:
     ``evaluation`` is of the checkpoint that ``select_on`` chose. A test-selected run also has
     ``validation_selected``: the checkpoint of the same training that the held-out units chose,
     with the optimism gap between the two.
+
+    Example:
+        >>> import grace
+        >>> result = grace.run(grace.Artifact.load("runs/first").config, "runs/first")
+        >>> result.resumed_complete, result.evaluation.protocol.n_test
+        (True, 4)
     """
 
     folder: Path
@@ -249,6 +255,6 @@ def load_finished_run(folder: Path, fingerprint: str) -> RunResult | None:
             "choose another output folder, or delete this one (`grace train --force` does)."
         )
     verify_artifact_files(folder, content)
-    evaluation, honest = read_metrics(folder)
+    evaluation, validation_selected = read_metrics(folder)
     _tidy_finished(folder)
-    return RunResult(folder, evaluation, honest, resumed_complete=True)
+    return RunResult(folder, evaluation, validation_selected, resumed_complete=True)

@@ -53,6 +53,11 @@ def runs_table(folders: Iterable[str | Path]) -> pl.DataFrame:
 
     Raises:
         ArtifactError: a folder is no finished run.
+
+    Example:
+        >>> table = runs_table(["runs/first"])
+        >>> table.select("dataset", "method", "seed", "mark").row(0)
+        ('sim', 'grace', 42, '')
     """
     rows = [run_rows(folder)[0] for folder in folders]
     return pl.from_dicts(rows, infer_schema_length=None) if rows else pl.DataFrame()
@@ -69,13 +74,20 @@ def run_rows(folder: str | Path) -> list[dict[str, Any]]:
     """
     folder = Path(folder)
     content = read_run_artifact(folder, needed=_NEEDED)
-    evaluation, honest = read_metrics(folder)
-    rows = [_row(folder, content, evaluation, honest)]
-    return rows if honest is None else [*rows, _row(folder, content, honest, None)]
+    evaluation, validation_selected = read_metrics(folder)
+    rows = [_row(folder, content, evaluation, validation_selected)]
+    return (
+        rows
+        if validation_selected is None
+        else [*rows, _row(folder, content, validation_selected, None)]
+    )
 
 
 def _row(
-    folder: Path, content: dict[str, Any], evaluation: Evaluation, honest: Evaluation | None
+    folder: Path,
+    content: dict[str, Any],
+    evaluation: Evaluation,
+    validation_selected: Evaluation | None,
 ) -> dict[str, Any]:
     config, made = content["config"], content["provenance"]
     last, health = evaluation.model.last_cycle, evaluation.model.health_last_cycle
@@ -96,7 +108,9 @@ def _row(
         "health_accuracy": None if health is None else health.accuracy,
         "health_f1": None if health is None else health.macro_f1,
         "validation_rmse": made["selection_rmse"].get("validation"),
-        "rmse_capped_validation_selected": None if honest is None else honest.rmse,
+        "rmse_capped_validation_selected": None
+        if validation_selected is None
+        else validation_selected.rmse,
         **{f"baseline_{k}": v.last_cycle.capped.rmse for k, v in evaluation.baselines.items()},
         "epochs": made["epochs_trained"],
         "seconds": made["seconds"],
@@ -145,7 +159,12 @@ def _method_label(method: dict[str, Any]) -> str:
 
 
 def write_runs(folder: Path) -> Path:
-    """Write ``runs.csv``: the table of all finished runs below a folder of a grid."""
+    """Write ``runs.csv``: the table of all finished runs below a folder of a grid.
+
+    Example:
+        >>> write_runs(Path("runs")).name
+        'runs.csv'
+    """
     table = runs_table(sorted(path.parent for path in folder.glob("*/artifact.json")))
     path = folder / "runs.csv"
     write_text(path, table.write_csv())
@@ -162,6 +181,11 @@ def means_over_seeds(table: pl.DataFrame, *, by: str = "method") -> pl.DataFrame
     Returns:
         The columns of :data:`GROUP`, ``by``, seeds (how many), and ``<metric>_mean``,
         ``<metric>_std``; the latter is null for a single seed.
+
+    Example:
+        >>> table = runs_table(["runs/first"])
+        >>> means_over_seeds(table).select("method", "seeds").row(0)
+        ('grace', 1)
     """
     numbers = [c for c in table.columns if c in METRICS]
     return table.group_by(*GROUP, by, maintain_order=True).agg(

@@ -53,6 +53,11 @@ class Event:
     ``text`` is the stage, or how it ended: for ``failed`` the error. ``trace`` is the traceback of
     an error that is a bug, else empty. At most ``fraction`` of the
     training is done; early stopping ends it before 1.
+
+    Example:
+        >>> event = Event("FD001-grace-fast-seed42", "progress", "epoch 3 of 60", fraction=0.05)
+        >>> event.ended, Event(event.name, "finished", seconds=41.0).ended
+        (False, True)
     """
 
     name: str

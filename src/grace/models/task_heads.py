@@ -16,6 +16,12 @@ class RULHead(nn.Module):
 
     Args:
         in_dim: width of z.
+
+    Example:
+        >>> head = RULHead(in_dim=32)
+        >>> head.start_at(80.0)
+        >>> head(torch.randn(4, 32)).shape
+        torch.Size([4])
     """
 
     def __init__(self, in_dim: int = 32) -> None:
@@ -50,6 +56,10 @@ class HealthHead(nn.Module):
     Args:
         in_dim: width of z.
         num_classes: health states C.
+
+    Example:
+        >>> HealthHead(in_dim=32, num_classes=3)(torch.randn(4, 32)).shape
+        torch.Size([4, 3])
     """
 
     def __init__(self, in_dim: int = 32, num_classes: int = 3) -> None:

@@ -22,8 +22,8 @@ _SCORES = (("monotonicity", MODEL), ("trendability", SECOND), ("prognosability",
 def channel_trends(data: TableLike, ax: Axes | None = None, *, most: int = 25) -> Axes:
     """How well each channel shows degradation, from 0 (not at all) to 1.
 
-    Monotonicity: the channel moves in one direction over a life. Trendability: it moves alike in
-    all units. Prognosability: it reaches similar values at failure. Source: Coble and Hines,
+    Monotonicity: the channel moves in one direction over a life. Trendability: it moves in the same
+    way in all units. Prognosability: it reaches similar values at failure. Source: Coble and Hines,
     Identifying Optimal Prognostic Parameters from Data, PHM 2009.
 
     Args:

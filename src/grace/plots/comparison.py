@@ -1,4 +1,4 @@
-"""Methods compared over many data sets or seeds: mean ranks, and two objectives at once."""
+"""Methods compared over many datasets or seeds: mean ranks, and two objectives at once."""
 
 from __future__ import annotations
 

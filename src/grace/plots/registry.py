@@ -33,6 +33,12 @@ class Plot(NamedTuple):
 
     ``function(data, ax=None, **options)`` draws it. ``sample(n, seed=0)`` makes data of n units,
     rows or methods, ``n`` being a sensible number of them. ``options`` are those the sample needs.
+
+    Example:
+        >>> plot = PLOTS["error_distribution"]
+        >>> ax = plot.function(plot.sample(plot.n), **plot.options)
+        >>> ax.get_ylabel()
+        'number of predictions'
     """
 
     function: Callable[..., Axes]

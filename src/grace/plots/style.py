@@ -97,7 +97,15 @@ _SETTINGS = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Matplotlib with its defaults and the settings of grace inside; unchanged outside."""
+    """Matplotlib with its defaults and the settings of grace inside; unchanged outside.
+
+    Example:
+        >>> from grace.plots import error_distribution
+        >>> with figure_style():
+        ...     ax = error_distribution([-3.0, 1.5, 4.0], time_unit="hours")
+        >>> ax.get_xlabel()
+        'predicted minus true RUL, hours'
+    """
     with mpl_style.context(["default", _SETTINGS]):
         yield
 

@@ -54,7 +54,15 @@ _SECTIONS = ("provenance", "files")  # of every kind of artifact
 
 
 class ArtifactError(ValueError):
-    """A folder that is not a usable artifact; the message names the file and the remedy."""
+    """A folder that is not a usable artifact; the message names the file and the remedy.
+
+    Example:
+        >>> try:
+        ...     Artifact.load("runs/none")
+        ... except ArtifactError as error:
+        ...     print(str(error).partition(" Remedy")[0])
+        runs/none/artifact.json: no such file.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +74,13 @@ class Artifact:
         preprocessor: fitted on the training units.
         config: the configuration of the run.
         provenance: data hashes, unit counts, chosen epoch, environment.
+
+    Example:
+        >>> artifact = Artifact.load("runs/first")
+        >>> artifact.config.method.name, artifact.config.windows.length
+        ('grace', 30)
+        >>> sorted(artifact.provenance["units"])
+        ['n_test', 'train', 'validation']
     """
 
     model: DualTaskModel

@@ -55,6 +55,11 @@ class OnnxExport:
 
     ``max_rul_difference`` (in learned units) and ``max_probability_difference`` are the
     largest over ``parity_batches``; ``metadata`` is what the file says about itself.
+
+    Example:
+        >>> export = OnnxExport(Path("engine.onnx"), 30, 2e-6, 1e-7, (1, 7, 64), {})
+        >>> export.max_rul_difference < 1e-3
+        True
     """
 
     path: Path

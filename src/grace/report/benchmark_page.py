@@ -24,7 +24,7 @@ from grace.experiments.benchmark import (
 )
 from grace.experiments.published import PUBLISHED
 from grace.files import write_text
-from grace.formatting import count, duration, interval, number, percent, signed, spread
+from grace.formatting import count, duration, interval, number, p_value, percent, signed, spread
 from grace.prediction.artifact import ArtifactError
 
 __all__ = ["benchmark_sentences", "markdown_table", "write_benchmark_page"]
@@ -107,20 +107,20 @@ def _effect_sentence(name: str, effects: Sequence[Effect]) -> str:
     sure = [e for e in mine if e.p_holm is not None and e.p_holm < 0.05]
     tested = [e for e in mine if e.p_holm is not None]
     if not tested:
-        verdict = "No test is made: at least five common seeds are needed."
+        significance = "No test is made: at least five common seeds are needed."
     elif not sure:
-        verdict = f"None of the {len(tested)} differences is significant at 5% (Holm)."
+        significance = f"None of the {len(tested)} differences is significant at 5% (Holm)."
     else:
         names = ", ".join(
             f"{e.dataset} ({'lower' if e.mean < 0 else 'higher'} error)" for e in sure
         )
-        verdict = f"Significant at 5% (Holm): {names}."
+        significance = f"Significant at 5% (Holm): {names}."
     what = {
         "balancing": "GABA instead of fixed 0.5/0.5 weights changes the RMSE by",
         "failure-biased loss": "The failure-biased instead of the plain loss changes the RMSE by",
         "interaction": "The interaction of the two, (D − C) − (B − A), is",
     }[name]
-    return f"{what} {', '.join(parts)}. {verdict}"
+    return f"{what} {', '.join(parts)}. {significance}"
 
 
 def _page(
@@ -214,7 +214,7 @@ def _page(
 
 def _effect_row(e: Effect) -> tuple[str, ...]:
     between = "–" if e.low is None else interval(e.low, e.high)
-    p = "–" if e.p_holm is None else f"{e.p_holm:.3f}"
+    p = p_value(e.p_holm)
     return e.dataset, e.name, str(e.seeds), signed(e.mean), between, p
 
 

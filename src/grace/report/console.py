@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from grace.evaluation import Evaluation, LabelPair, PredictorMetrics
+from grace.formatting import interval as limits
+from grace.formatting import number, percent, plain_name, signed
 
 __all__ = ["render_evaluation"]
 
@@ -24,21 +26,23 @@ def render_evaluation(
 
     Args:
         evaluation: of the chosen checkpoint.
-        validation_selected: for a test-selected run, the honest evaluation of the same training,
-            with its optimism gap.
+        validation_selected: for a test-selected run, the evaluation of the checkpoint of
+            the same training that the validation units selected, with its optimism gap.
     """
     return Group(*_parts(evaluation, validation_selected))
 
 
-def _parts(evaluation: Evaluation, honest: Evaluation | None) -> Iterator[RenderableType]:
+def _parts(
+    evaluation: Evaluation, validation_selected: Evaluation | None
+) -> Iterator[RenderableType]:
     protocol, last = evaluation.protocol, evaluation.model.last_cycle
     mark = f"  [{protocol.mark}]" if protocol.mark else ""
     interval = last.capped.intervals.get("rmse")
-    spread = f" (95% interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
+    spread = f" (95% interval {limits(interval.low, interval.high)})" if interval else ""
     yield Panel(
         Text.assemble(
-            (f"test RMSE {evaluation.rmse:.2f} {protocol.time_unit}", "bold"),
-            f"{spread}, NASA score {evaluation.nasa:.0f}",
+            (f"test RMSE {number(evaluation.rmse)} {protocol.time_unit}", "bold"),
+            f"{spread}, NASA score {number(evaluation.nasa)}",
             (mark, "bold red"),
             f"\n{protocol.sentence()}",
         ),
@@ -48,15 +52,15 @@ def _parts(evaluation: Evaluation, honest: Evaluation | None) -> Iterator[Render
     yield _zones(evaluation)
     health = evaluation.model.health_last_cycle
     if health is not None:
-        yield Text(
-            f"health state: accuracy {health.accuracy:.1%}, macro F1 {health.macro_f1:.3f}{mark}"
-        )
-    gap = (honest or evaluation).optimism_gap
-    if gap is not None and honest is not None:
+        accuracy = percent(health.accuracy, 1)
+        yield Text(f"health state: accuracy {accuracy}, macro F1 {health.macro_f1:.3f}{mark}")
+    gap = (validation_selected or evaluation).optimism_gap
+    if gap is not None and validation_selected is not None:
         yield Text(
             f"optimism gap (test-selected minus validation-selected, same training): RMSE "
-            f"{gap.rmse_capped:+.2f} capped, {gap.rmse_raw:+.2f} raw; NASA {gap.nasa_capped:+.0f}. "
-            f"The honest RMSE is {honest.rmse:.2f}.",
+            f"{signed(gap.rmse_capped)} capped, {signed(gap.rmse_raw)} raw; NASA "
+            f"{signed(gap.nasa_capped)}. The RMSE of the validation-selected checkpoint is "
+            f"{number(validation_selected.rmse)}.",
             style="bold",
         )
     for flag in evaluation.flags:
@@ -66,12 +70,12 @@ def _parts(evaluation: Evaluation, honest: Evaluation | None) -> Iterator[Render
 def _comparison(evaluation: Evaluation) -> Table:
     """Capped and raw labels side by side, narrow enough for 80 columns."""
     mark = evaluation.protocol.mark
-    table = Table(title="Beside the trivial baselines" + (f" ({mark})" if mark else ""))
+    table = Table(title="Compared with trivial baselines" + (f" ({mark})" if mark else ""))
     table.add_column("predictor")
     for name in ("RMSE capped", "95% interval", "NASA", "bias", "late", "RMSE raw"):
         table.add_column(name, justify="right", no_wrap=True)
     model = evaluation.model
-    rows = [("network", model.last_cycle), *((k, v.last_cycle) for k, v in _beside(evaluation))]
+    rows = [("network", model.last_cycle), *((k, v.last_cycle) for k, v in _baselines(evaluation))]
     for name, pair in rows:
         table.add_row(name, *_figures(pair), style="bold" if name == "network" else "")
     table.add_section()
@@ -79,19 +83,19 @@ def _comparison(evaluation: Evaluation) -> Table:
     return table
 
 
-def _beside(evaluation: Evaluation) -> list[tuple[str, PredictorMetrics]]:
-    return [(name.replace("_", " "), evaluated) for name, evaluated in evaluation.baselines.items()]
+def _baselines(evaluation: Evaluation) -> list[tuple[str, PredictorMetrics]]:
+    return [(plain_name(name), evaluated) for name, evaluated in evaluation.baselines.items()]
 
 
 def _figures(pair: LabelPair) -> tuple[str, ...]:
     capped, interval = pair.capped, pair.capped.intervals.get("rmse")
     return (
-        f"{capped.rmse:.2f}",
-        f"{interval.low:.2f} – {interval.high:.2f}" if interval else "",
-        f"{capped.nasa_sum:,.0f}",
-        f"{capped.bias:+.2f}",
-        f"{capped.late_share:.0%}",
-        f"{pair.raw.rmse:.2f}",
+        number(capped.rmse),
+        limits(interval.low, interval.high) if interval else "",
+        number(capped.nasa_sum),
+        signed(capped.bias),
+        percent(capped.late_share),
+        number(pair.raw.rmse),
     )
 
 
@@ -101,12 +105,12 @@ def _zones(evaluation: Evaluation) -> Table:
     for name in (f"RUL [{unit}]", "units", "RMSE", "bias", "MAE", "late"):
         table.add_column(name.replace("[", r"\["), justify="right")
     for zone in evaluation.zones:
-        figures = (zone.rmse, zone.bias, zone.mae)
+        figures = (number(zone.rmse), signed(zone.bias), number(zone.mae))
         known = zone.n > 0
         table.add_row(
             escape(zone.zone),
             str(zone.n),
-            *(f"{v:.2f}" if known else "" for v in figures),
-            f"{zone.late_share:.0%}" if known else "",
+            *(figures if known else ("", "", "")),
+            percent(zone.late_share) if known else "",
         )
     return table

@@ -19,7 +19,7 @@ _STYLES = {"warning": "yellow", "note": "dim"}
 
 
 def render_dataset(data: Dataset) -> RenderableType:
-    """Units, lives, operating conditions, channels and findings of a dataset."""
+    """Units, lives, operating conditions, channels and issues of a dataset."""
     units = Table("", "units", "rows", "shortest", "median", "longest", "RUL at end")
     for label, fleet in (("train", data.train), ("test", data.test)):
         units.add_row(label, *_sizes(fleet))
@@ -45,7 +45,7 @@ def render_dataset(data: Dataset) -> RenderableType:
     # What was noticed while reading may be of the table that both parts were taken from.
     reading = dict.fromkeys((*data.train.issues, *data.test.issues))
     checked["reading"] = [issue for issue in reading if issue.kind not in QUALITY_KINDS]
-    findings = [
+    issues = [
         Text(f"{label}, {issue.severity}: {issue.message}", style=_STYLES[issue.severity])
         for label, issues in checked.items()
         for issue in issues
@@ -56,7 +56,7 @@ def render_dataset(data: Dataset) -> RenderableType:
         units,
         points,
         channels,
-        *findings,
+        *issues,
     )
 
 

@@ -89,8 +89,8 @@ def fleet_page(fleet: Fleet) -> str:
             gaps.append(sheet.add(ax, "Missing values.", text))
     quality = list(dict.fromkeys([*fleet.issues, *check_quality(fleet)]))
     issues = DocumentTable(
-        f"{count(len(quality), 'finding')} of reading and checking the data.",
-        ("Kind", "Severity", "Finding", "Remedy"),
+        f"{count(len(quality), 'data issue')} found by reading and checking the data.",
+        ("Kind", "Severity", "Issue", "Remedy"),
         [(i.kind, i.severity, i.message, i.remedy) for i in quality],
     )
     channels = DocumentTable(
@@ -103,8 +103,8 @@ def fleet_page(fleet: Fleet) -> str:
         DocumentSection("summary", "Summary", texts=fleet_sentences(fleet)),
         DocumentSection("lives", "Lives and censoring", figures=life),
         DocumentSection(
-            "findings",
-            "Findings",
+            "issues",
+            "Data issues",
             texts=() if quality else ("Nothing was found.",),
             tables=[issues] if quality else (),
         ),

@@ -23,6 +23,8 @@ from grace.experiments import (
     means_over_seeds,
     rank_methods,
 )
+from grace.formatting import interval as limits
+from grace.formatting import number, p_value, plain_name, signed, signed_short, spread
 
 __all__ = ["render_grid"]
 
@@ -64,7 +66,7 @@ class _Fitting:
                 break
         if columns < len(self.heads):
             left = ", ".join(self.heads[columns:])
-            yield Text(f"Left out for want of width: {left}", style="dim")
+            yield Text(f"Columns left out, because the terminal is too narrow: {left}", style="dim")
 
     def _table(self, columns: int) -> Table:
         table = Table(title=escape(self.title), title_justify="left", box=box.SIMPLE_HEAD)
@@ -130,19 +132,19 @@ def _notes(comparison: Comparison) -> Iterator[RenderableType]:
 
 
 def _ranking(table: pl.DataFrame) -> RenderableType | None:
-    """Mean ranks over data sets, where there are enough methods and data sets."""
+    """Mean ranks over datasets, where there are enough methods and datasets."""
     try:
         result = rank_methods(table)
     except ValueError:
         return None
     order = sorted(range(len(result.names)), key=lambda i: result.mean_ranks[i])
-    rows = [(result.names[i], f"{result.mean_ranks[i]:.2f}") for i in order]
+    rows = [(result.names[i], number(result.mean_ranks[i])) for i in order]
     ranks = _Fitting(
-        f"Mean rank by RMSE capped over {result.n_blocks} data sets", ("method", "rank"), (rows,)
+        f"Mean rank by RMSE capped over {result.n_blocks} datasets", ("method", "rank"), (rows,)
     )
     text = (
-        f"Friedman p = {result.p_value:.3f}; Nemenyi's critical difference "
-        f"{result.critical_difference:.2f} at {result.alpha:g}."
+        f"Friedman p = {p_value(result.p_value)}; Nemenyi's critical difference "
+        f"{number(result.critical_difference)} at {result.alpha:g}."
     )
     return Group(ranks, Text(text, style="dim"))
 
@@ -161,7 +163,7 @@ def _unit_differences(
         cells = [
             cell
             for d in (rmse, nasa)
-            for cell in (f"{d.value:+.2f}", f"[{d.interval.low:+.2f}, {d.interval.high:+.2f}]")
+            for cell in (signed(d.value), limits(d.interval.low, d.interval.high))
         ]
         rows.append((name, *cells))
     heads = ("method", "RMSE", "95% interval", "NASA/n", "95% interval")
@@ -196,11 +198,11 @@ def _differences(comparison: Comparison, reference: str) -> _Fitting:
     rows = [
         (
             test.a,
-            f"{_digits(test.mean_difference, '+')} ± {_digits(test.std_difference)}",
+            f"{signed(test.mean_difference)} ± {number(test.std_difference)}",
             str(test.n),
-            _p_value(test.p_t_holm),
-            _p_value(test.p_wilcoxon_holm),
-            "–" if test.d_z is None else f"{test.d_z:+.1f}",
+            p_value(test.p_t_holm),
+            p_value(test.p_wilcoxon_holm),
+            signed_short(test.d_z),
         )
         for test in comparison.tests
     ]
@@ -209,32 +211,13 @@ def _differences(comparison: Comparison, reference: str) -> _Fitting:
     return _Fitting(f"{_place(comparison)}: {what} minus that of {reference}", heads, (rows,))
 
 
-def _digits(value: float, sign: str = "") -> str:
-    return format(value, f"{sign}.2g" if abs(value) >= 1e5 else f"{sign},.2f")
-
-
-def _p_value(p: float | None) -> str:
-    return "–" if p is None else f"{p:.3f}"
-
-
 def _figure(row: dict[str, Any], metric: str) -> str:
-    digits = {"nasa_capped": 0, "health_accuracy": 3}.get(metric, 2)
-    return _spread(row[f"{metric}_mean"], row[f"{metric}_std"], digits)
-
-
-def _spread(mean: float | None, std: float | None, digits: int) -> str:
-    if mean is None:
-        return ""
-
-    def figure(value: float) -> str:
-        return f"{value:.2g}" if abs(value) >= 1e5 else f"{value:,.{digits}f}"
-
-    return figure(mean) + ("" if std is None else f" ± {figure(std)}")
+    return spread(row[f"{metric}_mean"], row[f"{metric}_std"])
 
 
 def _baseline(runs: pl.DataFrame, column: str) -> tuple[Any, ...]:
     """One line: a trivial baseline depends on the seed (the units held out), not on the method."""
     values = runs.group_by("seed").agg(pl.col(column).first())[column].drop_nulls().to_list()
     std = statistics.stdev(values) if len(values) > 1 else None
-    name = column.removeprefix("baseline_").replace("_", " ")
-    return name, _spread(statistics.mean(values), std, 2), str(len(values))
+    name = plain_name(column.removeprefix("baseline_"))
+    return name, spread(statistics.mean(values), std), str(len(values))

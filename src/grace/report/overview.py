@@ -28,6 +28,10 @@ def overview_figure(run_folder: Path, output_png: Path) -> Path:
 
     Raises:
         ArtifactError: the folder holds no finished run.
+
+    Example:
+        >>> overview_figure(Path("runs/first"), Path("overview.png")).name
+        'overview.png'
     """
     run_data = read_run_data(Path(run_folder))
     with figure_style():
@@ -51,12 +55,12 @@ def _draw(m: RunData) -> Figure:
         0.045, 0.95, f"{protocol.dataset}: RMSE {number(last.rmse)} {m.time_unit}", va="center",
         fontsize=25, fontweight="bold", color=INK,
     )  # fmt: skip
-    beside = [
+    compared = [
         f"{plain_name(name)} {number(evaluation.baselines[name].last_cycle.capped.rmse)}"
         for name in rivals(evaluation)
     ]
     line = f"at the last record of {count(last.n_units, 'test unit')}{between}"
-    line += f"   ·   compared with: {'; '.join(beside)}" if beside else ""
+    line += f"   ·   compared with: {'; '.join(compared)}" if compared else ""
     drawn.text(0.045, 0.895, line, va="center", fontsize=13.5, color=MUTED)
     if m.mark:
         drawn.text(

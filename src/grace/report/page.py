@@ -66,6 +66,10 @@ def write_report(
 
     Raises:
         ArtifactError: the folder holds no finished run, or a unit is not in its predictions.
+
+    Example:
+        >>> write_report(Path("runs/first")).name
+        'report.html'
     """
     folder = Path(run_folder)
     target = folder / "report.html" if output is None else Path(output)
@@ -141,7 +145,7 @@ def _values(m: RunData) -> dict[str, Any]:
         "has_baselines": bool(evaluation.baselines),
         "results": tables.results(m),
         "level": level_of(evaluation.model.last_cycle.capped),
-        "gap": _gap(evaluation, m.honest),
+        "gap": _gap(evaluation, m.validation_selected),
         "provenance": tables.provenance_rows(m),
         "config_yaml": yaml.safe_dump(config, sort_keys=False),
         "command": _command(m.artifact.get("provenance", {}), name),
@@ -238,10 +242,14 @@ def _training_notes(m: RunData) -> list[str]:
     return notes
 
 
-def _gap(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any] | None:
-    if honest is None or honest.optimism_gap is None:
+def _gap(evaluation: Evaluation, validation_selected: Evaluation | None) -> dict[str, Any] | None:
+    if validation_selected is None or validation_selected.optimism_gap is None:
         return None
-    gap, mine, other = honest.optimism_gap, evaluation.model.last_cycle, honest.model.last_cycle
+    gap, mine, other = (
+        validation_selected.optimism_gap,
+        evaluation.model.last_cycle,
+        validation_selected.model.last_cycle,
+    )
     rows = [
         (title, formatting.number(a), formatting.number(b), formatting.signed(c))
         for title, a, b, c in (
@@ -251,7 +259,7 @@ def _gap(evaluation: Evaluation, honest: Evaluation | None) -> dict[str, Any] | 
             ("NASA score, raw", other.raw.nasa_sum, mine.raw.nasa_sum, gap.nasa_raw),
         )
     ]
-    here, there = formatting.number(evaluation.rmse), formatting.number(honest.rmse)
+    here, there = formatting.number(evaluation.rmse), formatting.number(validation_selected.rmse)
     text = (
         "If the checkpoint is chosen on held-out units, the RMSE of the same training is "
         f"{there} instead of {here}."

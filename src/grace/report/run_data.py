@@ -47,7 +47,7 @@ class Trajectory:
 class RunData:
     """A finished run: its evaluation, predictions, logs and provenance.
 
-    ``honest`` is the validation-selected evaluation of a test-selected run, else None.
+    ``validation_selected`` is the validation-selected evaluation of a test-selected run, else None.
     ``predictions`` are of the test units, ``validation`` of the validation units. ``history`` and
     ``telemetry`` are empty where the run left none.
     """
@@ -55,7 +55,7 @@ class RunData:
     folder: Path
     artifact: dict[str, Any]
     evaluation: Evaluation
-    honest: Evaluation | None
+    validation_selected: Evaluation | None
     predictions: pl.DataFrame
     validation: pl.DataFrame
     history: list[dict[str, Any]]
@@ -126,12 +126,12 @@ def read_run_data(folder: Path) -> RunData:
     finish_replacement(folder)
     artifact = read_run_artifact(folder)
     verify_artifact_files(folder, artifact, list(EVALUATION_FILES))
-    evaluation, honest = read_metrics(folder)
+    evaluation, validation_selected = read_metrics(folder)
     return RunData(
         folder=folder,
         artifact=artifact,
         evaluation=evaluation,
-        honest=honest,
+        validation_selected=validation_selected,
         predictions=read_predictions(folder / "predictions.parquet"),
         validation=read_predictions(folder / "validation_predictions.parquet"),
         history=read_jsonl(folder / "history.jsonl"),

@@ -28,6 +28,11 @@ class TrainStart:
         run_dir: folder of the run, or None if nothing is written to disk.
         device: name of the device.
         precision: number format of the network's forward pass.
+
+    Example:
+        >>> class PrintStart(Callback):
+        ...     def on_train_start(self, start):
+        ...         print(f"{start.steps_per_epoch} steps per epoch, device {start.device}")
     """
 
     config: TrainingConfig
@@ -66,6 +71,12 @@ class StepEnd:
         log: losses, gradient norm and task weights as tensors on the training device. Reading a
             value (``.item()``) makes a GPU wait, so read only when needed.
         logged: True every ``log_every`` steps, when ``log.diagnostics`` is filled.
+
+    Example:
+        >>> class PrintWeights(Callback):
+        ...     def on_step_end(self, step):
+        ...         if step.logged:  # reading a tensor makes a GPU wait
+        ...             print(step.step, step.log.weights.tolist())
     """
 
     epoch: int

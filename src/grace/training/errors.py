@@ -10,7 +10,16 @@ __all__ = ["ConfigError", "explain_validation"]
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the key and the remedy."""
+    """A configuration that cannot be used; the message names the key and the remedy.
+
+    Example:
+        >>> from grace.training import RunConfig
+        >>> try:
+        ...     RunConfig.load(overrides={"training": {"epochs": 0}})
+        ... except ConfigError as error:
+        ...     print(error)
+        training.epochs = 0: Input should be greater than or equal to 1
+    """
 
 
 def explain_validation(error: ValidationError, where: object = None, *, hint: str = "") -> str:

@@ -60,6 +60,17 @@ class Trainer:
         callbacks: called at the start and end of training and after each step and epoch, see
             :class:`~grace.training.callbacks.Callback`. The JSON-lines log in ``run_dir`` is
             always written.
+
+    Example:
+        >>> from grace.experiments.training_data import build_training_data, load_data
+        >>> from grace.training import RunConfig
+        >>> tiny = {"dataset_options": {"n_train": 6, "n_test": 2}, "model": {"lstm_hidden": 8}}
+        >>> config = RunConfig.load(overrides={**tiny, "training": {"epochs": 1}})
+        >>> data = build_training_data(config, load_data(config))
+        >>> trainer = Trainer(data.model, config.method.build(), config.training, seed=config.seed)
+        >>> result = trainer.fit(data.train, data.monitors, select="validation")
+        >>> len(result.history), list(result.best)
+        (1, ['validation'])
     """
 
     model: DualTaskModel
@@ -115,7 +126,7 @@ class Trainer:
         self.method.outer.on_fit_start(target_std=float(train.rul.double().std(correction=0)))
         optimizer = make_optimizer(self.model, self.method, cfg)
         average = weight_average(self.model, cfg.ema_decay, warmup=cfg.ema_warmup)
-        stepper = TrainState(
+        train_state = TrainState(
             self.model,
             self.method,
             optimizer,
@@ -154,7 +165,7 @@ class Trainer:
             for epoch in range(len(result.history), cfg.epochs):
                 if result.stopped_early:
                     break
-                record = self._epoch(epoch, stepper, rate, train, monitors, result, callbacks)
+                record = self._epoch(epoch, train_state, rate, train, monitors, result, callbacks)
                 result.history.append(record)
                 rate.after_epoch(epoch, record.rmse[select])
                 waited = epoch - result.best[select].epoch
@@ -176,7 +187,7 @@ class Trainer:
     def _epoch(
         self,
         epoch: int,
-        stepper: TrainState,
+        train_state: TrainState,
         rate: LearningRate,
         train: WindowSet,
         monitors: Mapping[str, WindowSet],
@@ -194,14 +205,14 @@ class Trainer:
             every, logged = cfg.diagnose_every, step % cfg.log_every == 0
             diagnose = bool(every) and step % every == 0
             try:
-                log = training_step(stepper, train.batch(index), diagnose=diagnose, log=logged)
+                log = training_step(train_state, train.batch(index), diagnose=diagnose, log=logged)
             except NonFiniteLossError as error:
                 raise error.located(f"epoch {epoch + 1}, step {step}", train.unit_ids) from None
             sums += torch.stack([log.loss, log.grad_norm, *log.losses])
             callbacks.on_step_end(StepEnd(epoch, step, i + 1, log, logged))
         means = sums / len(batches)
         self.method.outer.on_epoch_end(means[2:].float())
-        evaluated = stepper.average.module if stepper.average is not None else self.model
+        evaluated = train_state.average.module if train_state.average is not None else self.model
         rmse = {}
         for name, windows in monitors.items():
             rul, _ = predict_windows(evaluated, windows, batch_size=cfg.eval_batch_size)

@@ -1,4 +1,4 @@
-"""Conditional Kaplan–Meier estimate: what became of units that were predicted alike."""
+"""Conditional Kaplan–Meier estimate: the lives of units with similar predictions."""
 
 from __future__ import annotations
 

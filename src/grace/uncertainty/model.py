@@ -60,6 +60,22 @@ class DistributionModel:
     ``prediction`` and ``candidates`` name the columns it reads, next to ``age``. ``base`` is the
     conditional distribution, ``calibration`` its conformal levels. Everything is in the unit of
     time of the table it was fitted on.
+
+    Example:
+        >>> import numpy as np
+        >>> import polars as pl
+        >>> rng = np.random.default_rng(0)
+        >>> age = np.tile(np.arange(0.0, 60.0, 5.0), 20)
+        >>> rul = np.repeat(rng.uniform(60.0, 100.0, 20), 12) - age
+        >>> table = pl.DataFrame({"unit": np.repeat(np.arange(20), 12), "age": age, "rul_true": rul,
+        ...                       "censored_after": 0.0, "fold": np.repeat(np.arange(20) % 4, 12),
+        ...                       "linear": rul + rng.normal(0.0, 4.0, 240)})
+        >>> model = fit_distribution(table, "linear", step=5.0)
+        >>> low, high = model.predict(table.head(2)).interval(0.9)
+        >>> bool((low < high).all()), model.calibration.certifies(0.9)
+        (True, True)
+        >>> DistributionModel.from_dict(model.to_dict()).prediction
+        'linear'
     """
 
     prediction: str
@@ -115,6 +131,18 @@ def out_of_fold(base: str, points: EvaluationPoints, edges: Array) -> tuple[RULD
     The units are divided into ``FOLDS`` parts of their own: a part's distributions come from the
     points of all others, so that they are nearly as sharp as the final fit. The predictions in
     the points are out of fold already.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> m, y = 40, rng.uniform(5.0, 90.0, 40)
+        >>> points = EvaluationPoints(
+        ...     unit=np.arange(m), fold=np.arange(m) % 4, prediction=y + rng.normal(0.0, 5.0, m),
+        ...     spread=np.zeros(m), age=100.0 - y, y=y, event=np.ones(m, bool), rows=np.ones(m),
+        ... )
+        >>> distribution, final = out_of_fold("residual", points, np.linspace(0.0, 120.0, 61))
+        >>> len(distribution), type(final).__name__
+        (40, 'ResidualDistribution')
     """
     kind = CONDITIONAL_DISTRIBUTIONS[base]
     folds = points.unit % FOLDS

@@ -25,6 +25,16 @@ class EvaluationPoints:
     out-of-fold point prediction, ``spread`` the standard deviation of the candidates' predictions
     (0 if there is one), ``age`` the time since the unit's first record, ``y`` the RUL where
     ``event``, else the time known to be survived, ``rows`` how many rows a point stands for.
+
+    Example:
+        >>> import numpy as np
+        >>> m, zero = 4, np.zeros(4)
+        >>> points = EvaluationPoints(
+        ...     unit=np.arange(m), fold=np.arange(m), prediction=zero + 20.0, spread=zero, age=zero,
+        ...     y=np.array([12.0, 25.0, 30.0, 18.0]), event=np.arange(m) != 2, rows=zero + 1,
+        ... )
+        >>> len(points.select(points.event))
+        3
     """
 
     unit: npt.NDArray[np.int64]
@@ -100,6 +110,16 @@ def evaluation_points(
     Raises:
         DataError: a column is missing, a prediction is not finite, no row has an outcome, or no
             unit's failure is known.
+
+    Example:
+        >>> import polars as pl
+        >>> age = [0.0, 10.0, 20.0] * 2
+        >>> table = pl.DataFrame({"unit": [1] * 3 + [2] * 3, "age": age, "fold": [0] * 3 + [1] * 3,
+        ...                       "rul_true": [30.0 - a for a in age], "censored_after": [0.0] * 6,
+        ...                       "linear": [28.0 - a for a in age]})
+        >>> points = evaluation_points(table, "linear", per_unit=2)
+        >>> len(points), bool(points.event.all())
+        (4, True)
     """
     missing = [c for c in REQUIRED if c not in table.columns]
     if missing:

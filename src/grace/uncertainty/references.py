@@ -110,7 +110,7 @@ class QuantileBoostingReference:
     """Gradient boosting of quantiles of RUL on age and the current features.
 
     scikit-learn's histogram boosting, one model per level, crossings sorted. Censored points are
-    left out: the quantile loss has no place for them.
+    left out: the quantile loss cannot use them.
     """
 
     name = "quantile_boosting"

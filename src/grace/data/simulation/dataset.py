@@ -79,10 +79,10 @@ def simulate_dataset(config: SimulationConfig | None = None, *, seed: int = 0) -
     """A fleet of turbofans in the C-MAPSS layout that runs to failure by known wear.
 
     The columns are ``unit``, ``cycle``, ``setting1`` to ``setting3`` and ``s1`` to ``s21``. The
-    tables of units carry, beside ``failed`` and ``rul_at_end``, the truth: ``fault_mode`` ("HPC"
-    or "fan"), ``initial_wear`` (d), ``onset`` (t₀, the last cycle without damage), ``rate`` (a),
-    ``true_life`` and ``true_rul_at_end`` (cycles; known for censored engines too). The equations
-    are in :func:`simulate`, which also gives the truth of every row.
+    tables of units have, in addition to ``failed`` and ``rul_at_end``, the true quantities:
+    ``fault_mode`` ("HPC" or "fan"), ``initial_wear`` (d), ``onset`` (t₀, the last cycle without
+    damage), ``rate`` (a), ``true_life`` and ``true_rul_at_end`` (cycles; known for censored engines
+    too). The equations are in :func:`simulate`, which also gives the true state of every row.
 
     Args:
         config: what to simulate; all defaults if not given.

@@ -1,7 +1,7 @@
 """The engine behind the simulation: its operating points, its channels and its fault signatures.
 
 Levels, noise and fault signatures are rounded statistics of the public C-MAPSS files (healthy means
-per operating point from FD002, noise and end-of-life departures from FD001 and FD003), so that
+per operating point from FD002, noise and end-of-life deviations from FD001 and FD003), so that
 magnitudes and engineering units are the ones a C-MAPSS user knows.
 """
 
@@ -33,7 +33,7 @@ class Channel(NamedTuple):
         meaning: what is measured, and its unit.
         level: healthy mean at each point of ``CENTROIDS``.
         noise: standard deviation of one reading at sea level; 0 for a channel that never moves.
-        hpc: mean departure at failure by an HPC fault, in units of ``noise``.
+        hpc: mean deviation at failure by an HPC fault, in units of ``noise``.
         fan: the same for a fan fault.
         spread: standard deviation between engines of that deviation, relative to its mean; it is
             multiplied by ``SimulationConfig.gain_scatter``.

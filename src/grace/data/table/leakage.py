@@ -21,7 +21,7 @@ def probable_leakage(fleet: Fleet) -> dict[str, str]:
 
     Args:
         fleet: units of which at least three have a known end; lives must differ, since otherwise
-            a clock cannot be told from a countdown.
+            a clock cannot be distinguished from a countdown.
 
     Returns:
         Column and reason.

@@ -44,6 +44,15 @@ class SchemaProposal:
 
     ``roles`` has one entry per column in the order of the table; ``unit``, ``time``, ``fate`` are
     None where no column qualifies; ``doubts`` lists all that should be checked.
+
+    Example:
+        >>> import polars as pl
+        >>> life = list(range(40)) * 2
+        >>> table = pl.DataFrame({"pump": ["a"] * 40 + ["b"] * 40, "hour": life,
+        ...                       "vibration": [h**2 / 100 for h in life]})
+        >>> proposal = suggest_schema(table)
+        >>> proposal.unit, proposal.time, proposal.columns("sensor")
+        ('pump', 'hour', ('vibration',))
     """
 
     roles: tuple[ColumnRole, ...]

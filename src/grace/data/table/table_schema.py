@@ -19,6 +19,10 @@ class Threshold(BaseModel):
 
     Exactly one of ``above`` and ``below`` is given. The failure is the first row of the first run
     of ``rows`` consecutive rows beyond the limit; missing values end a run.
+
+    Example:
+        >>> Threshold(channel="vibration", above=20.0).rows  # consecutive rows beyond the limit
+        3
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +64,15 @@ class TableSchema(BaseModel):
         decimal: decimal mark of text files, ``"."`` or ``","``; None recognises it per column.
         encoding: encoding of text files; None recognises it.
         descriptions: optional text per column for reports.
+
+    Example:
+        >>> schema = TableSchema(unit="pump", time="hour", time_unit="hours", fate="failed")
+        >>> print(schema.to_yaml())
+        unit: pump
+        time: hour
+        time_unit: hours
+        fate: failed
+        <BLANKLINE>
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

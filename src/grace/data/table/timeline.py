@@ -61,7 +61,7 @@ def read_times(
     Args:
         column: numbers, timestamps, dates, durations, or text that holds one of these.
         units: unit of each row, in the order of the file (repeated hours at the end of
-            daylight-saving time are told apart by it).
+            daylight-saving time are distinguished by it).
         time_unit: unit of time of the result.
         log: receives what was noticed.
         timezone: zone of timestamps without offset; None: UTC.
