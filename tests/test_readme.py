@@ -99,6 +99,7 @@ def test_the_hosted_checks_run_the_ci_script() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     steps = workflow["jobs"]["test"]["steps"]
     assert {"run": ".ci/run"} in steps
+    assert {"run": "make docs"} in workflow["jobs"]["docs"]["steps"]
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert [repo["repo"] for repo in hooks["repos"]] == ["local"]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from grace.data import DataError, Fleet, FleetSchema
 from grace.data.cmapss import read_cmapss
 from grace.data.quality import check_quality
-from grace.data.validation import check_frame, check_units
+from grace.data.unit_validation import check_units
+from grace.data.validation import check_frame
 
 SCHEMA = FleetSchema(settings=("load",), sensors=("temp",))
 

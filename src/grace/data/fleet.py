@@ -16,7 +16,8 @@ import polars as pl
 from grace.data.errors import DataError
 from grace.data.issues import DataFile, DataIssue, Source
 from grace.data.schema import RESERVED_UNIT_COLUMNS, FleetSchema
-from grace.data.validation import check_frame, check_static, check_units
+from grace.data.unit_validation import check_static, check_units
+from grace.data.validation import check_frame
 
 __all__ = ["DataIssue", "Dataset", "Fleet", "FleetSchema", "Source"]
 

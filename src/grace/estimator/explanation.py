@@ -49,7 +49,7 @@ class Explanation:
         >>> import grace
         >>> fleet = grace.load_dataset("sim", n_train=8, n_test=2)
         >>> model = grace.RULModel(candidates=["median_life", "linear"], rows_per_unit=10, seed=0)
-        >>> explanation = model.fit(fleet.train).explain(fleet.test, units=[1])[0]
+        >>> explanation = model.fit(fleet.train).explain(fleet.test, units=[1], samples=2)[0]
         >>> explanation.channels.columns[:4]
         ['channel', 'moved', 'against_condition', 'effect_early']
         >>> moved = explanation.rul - explanation.rul_unmoved

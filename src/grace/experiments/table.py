@@ -162,7 +162,7 @@ def write_runs(folder: Path) -> Path:
     """Write ``runs.csv``: the table of all finished runs below a folder of a grid.
 
     Example:
-        >>> write_runs(Path("runs")).name
+        >>> write_runs(Path("runs/first").parent).name
         'runs.csv'
     """
     table = runs_table(sorted(path.parent for path in folder.glob("*/artifact.json")))
