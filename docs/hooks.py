@@ -49,9 +49,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def _of_repository(name: str) -> str:
     """A file of the repository's root, its links to guides relative to the site."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    text = re.sub(r"\]\(docs/", "](", text)
+    text = re.sub(
+        r"\]\((https://raw.githubusercontent.com/grace-rul/grace/main/)?docs/", "](", text
+    )
     text = re.sub(r"\]\((CHANGELOG|SECURITY)\.md\)", lambda m: f"]({m[1].lower()}.md)", text)
     source = "https://github.com/grace-rul/grace/blob/main/"
+    text = re.sub(r"\]\((examples/[^)]+)\)", rf"]({source}\1)", text)
     return re.sub(r"\]\((?!https?://|#|[\w/]+\.md\b(?<!CONTRIBUTING\.md)|images/)([^)]+)\)",
                   rf"]({source}\1)", text)  # fmt: skip
 

@@ -41,8 +41,10 @@ class Predictor:
         ArtifactError: ``model_file`` was exported from another model.
 
     Example:
-        >>> predictor = Predictor.load("runs/sim-grace-fast-seed42")  # doctest: +SKIP
-        >>> predictor.predict(fleet)  # doctest: +SKIP
+        >>> from grace.data.readers import load_dataset
+        >>> predictor = Predictor.load("runs/first")
+        >>> predictor.predict(load_dataset("sim", n_train=8, n_test=4).test).shape
+        (4, 8)
     """
 
     def __init__(
