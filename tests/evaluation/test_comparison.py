@@ -4,12 +4,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from grace.evaluation import friedman_nemenyi, holm, paired_bootstrap, paired_tests, rmse
+from grace.evaluation import (
+    bootstrap,
+    friedman_nemenyi,
+    holm,
+    paired_bootstrap,
+    paired_tests,
+    rmse,
+)
 
 
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert holm([1.0, 0.04, 0.0]) == pytest.approx([1.0, 0.08, 0.0])
     with pytest.raises(ValueError, match="p_values"):
         holm([1.2])
 
@@ -165,3 +173,47 @@ def test_ties_share_ranks_and_all_equal_is_no_difference():
 def test_bad_tables_are_refused(scores, names, message):
     with pytest.raises(ValueError, match=message):
         friedman_nemenyi(scores, names)
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae"])
+def test_paired_limits_are_those_of_a_bootstrap_t_written_out(metric):
+    """Units of unequal numbers of rows, drawn together for both predictors."""
+    rng = np.random.default_rng(7)
+    counts = rng.integers(1, 9, 15)
+    unit = np.repeat(np.arange(15), counts)
+    true = rng.uniform(0, 125, unit.size)
+    a, b = true + rng.normal(4, 9, unit.size), true + rng.normal(-1, 7, unit.size)
+    term = {"rmse": np.square, "mae": np.abs}[metric]
+    sums = [np.bincount(unit, weights=term(p - true)) for p in (a, b)]
+
+    def value_and_error(x, y, c):
+        n, k = c.sum(), len(c)
+        means = x.sum() / n, y.sum() / n
+        if metric == "mae":
+            value = means[0] - means[1]
+            influence = (x - y - value * c) / n
+        else:
+            value = math.sqrt(means[0]) - math.sqrt(means[1])
+            influence = (x / math.sqrt(means[0]) - y / math.sqrt(means[1]) - value * c) / (2 * n)
+        return value, math.sqrt(k / (k - 1) * np.sum(influence**2))
+
+    best, error = value_and_error(*sums, counts)
+    t = []
+    for chunk in bootstrap.draws(15, 400, 3):
+        for drawn in chunk:
+            v, e = value_and_error(sums[0][drawn], sums[1][drawn], counts[drawn])
+            t.append((v - best) / e)
+    below, above = np.quantile(t, [0.05, 0.95])
+    found = paired_bootstrap(metric, true, a, b, unit=unit, level=0.9, n_resamples=400, seed=3)
+    assert found.value == pytest.approx(best)
+    assert found.interval.low == pytest.approx(best - error * above)
+    assert found.interval.high == pytest.approx(best - error * below)
+    assert found.interval.level == 0.9
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "nasa_mean"])
+def test_two_perfect_predictors_do_not_differ(metric):
+    true = np.arange(6.0)
+    found = paired_bootstrap(metric, true, true, true, seed=0)
+    assert (found.value, found.interval.low, found.interval.high) == (0.0, 0.0, 0.0)
+    assert not found.excludes_zero

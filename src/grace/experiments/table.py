@@ -41,7 +41,7 @@ _NOT_TRAINING = {"log_every", "eval_batch_size", "checkpoint_every", "device"}
 
 
 def runs_table(folders: Iterable[str | Path]) -> pl.DataFrame:
-    """One row per finished run: what it was, its figures at the last cycle, what it cost.
+    """One row per finished run: what it was, its figures at the last record, what it cost.
 
     Columns: run, folder, dataset, method (with its options), preset, settings (values that differ
     from the preset), seed, mark (how the figures must be marked, else ""), group (equal for runs

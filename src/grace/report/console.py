@@ -46,7 +46,7 @@ def _parts(
             (mark, "bold red"),
             f"\n{protocol.sentence()}",
         ),
-        title=f"{escape(protocol.dataset)}, last cycle, labels capped at {protocol.label_cap:g}",
+        title=f"{escape(protocol.dataset)}, last record, labels capped at {protocol.label_cap:g}",
     )
     yield _comparison(evaluation)
     yield _zones(evaluation)
@@ -79,7 +79,7 @@ def _comparison(evaluation: Evaluation) -> Table:
     for name, pair in rows:
         table.add_row(name, *_figures(pair), style="bold" if name == "network" else "")
     table.add_section()
-    table.add_row("network, all cycles", *_figures(model.all_cycles))
+    table.add_row("network, all records", *_figures(model.all_cycles))
     return table
 
 
@@ -101,7 +101,7 @@ def _figures(pair: LabelPair) -> tuple[str, ...]:
 
 def _zones(evaluation: Evaluation) -> Table:
     unit, mark = evaluation.protocol.time_unit, evaluation.protocol.mark
-    table = Table(title="Error by true RUL, last cycle, capped" + (f" ({mark})" if mark else ""))
+    table = Table(title="Error by true RUL, last record, capped" + (f" ({mark})" if mark else ""))
     for name in (f"RUL [{unit}]", "units", "RMSE", "bias", "MAE", "late"):
         table.add_column(name.replace("[", r"\["), justify="right")
     for zone in evaluation.zones:
