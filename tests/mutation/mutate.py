@@ -42,6 +42,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "grace.experiments.training_data": RUN,
     "grace.experiments.run_evaluation": RUN,
     "grace.evaluation.comparison": ("tests/evaluation/test_comparison.py",),
+    "grace.evaluation.ranks": ("tests/evaluation/test_comparison.py",),
     "grace.evaluation.predictor_metrics": EVALUATION,
 }
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy import stats
 
 from grace.evaluation import Interval, bootstrap_interval, holm, paired_tests
 from grace.evaluation.comparison import MIN_SEEDS
@@ -172,6 +171,8 @@ def factorial_effects(store: ResultsStore, *, metric: str = "rmse_capped") -> li
         store: with the runs of the four methods of :data:`FACTORIAL`.
         metric: column of :meth:`ResultsStore.scores`.
     """
+    from scipy import stats  # a second, which every command would pay
+
     table = _scores(store, "validation")
     rows: list[tuple[str, str, npt.NDArray[np.float64]]] = []
     for (dataset,), part in table.group_by("dataset", maintain_order=True):
