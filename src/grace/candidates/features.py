@@ -26,7 +26,7 @@ _MAX_SENSORS = 48
 
 @dataclass(frozen=True, eq=False)
 class FeatureBlock:
-    """Features of some rows: their places in the list of rows asked for, (M,), and (M, F)."""
+    """Features of some rows: their places in the list of requested rows, (M,), and (M, F)."""
 
     place: Index
     values: npt.NDArray[np.float32]
@@ -171,12 +171,12 @@ class CausalFeatures:
         self, fleet: Fleet, units: list[int], starts: Index, lengths: Index, rows: Index,
         place: Index,
     ) -> FeatureBlock:  # fmt: skip
-        """Features of the rows asked for of some units."""
+        """Features of the requested rows of some units."""
         pieces, kept, places, offset = [], [], [], 0
         for u in units:
             start, stop = starts[u], starts[u] + lengths[u]
             low, high = np.searchsorted(rows, (start, stop))
-            last = rows[high - 1] + 1  # nothing after the last row asked for is looked at
+            last = rows[high - 1] + 1  # rows after the last requested one are not read
             pieces.append(np.arange(start, last))
             kept.append(rows[low:high] - start + offset)
             places.append(place[low:high])

@@ -1,4 +1,4 @@
-"""Ridge regression on causal features: what a fleet of few units can support."""
+"""Ridge regression on causal features, for fleets with few units."""
 
 from __future__ import annotations
 

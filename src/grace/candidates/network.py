@@ -1,4 +1,4 @@
-"""The multi-task network as a candidate: trained as everywhere else, sized by the fleet."""
+"""The multi-task network as a candidate; its size depends on the fleet."""
 
 from __future__ import annotations
 

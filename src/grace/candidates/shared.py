@@ -43,7 +43,7 @@ class SharedFeatures:
         per_unit: int = 60,
         total: int = 40_000,
     ) -> SharedFeatures:
-        """Fit the features, draw rows as :func:`~grace.candidates.base.sample_rows`, look at them.
+        """Fit the features and compute them for a sample of rows.
 
         Raises:
             DataError: no row has a known label.

@@ -1,4 +1,4 @@
-"""Several candidates fitted and asked together, with the features of a row computed once."""
+"""Several candidates fitted and evaluated together; the features of a row are computed once."""
 
 from __future__ import annotations
 

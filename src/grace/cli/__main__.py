@@ -1,4 +1,4 @@
-"""``python -m grace.cli``, for where the command is not on the path."""
+"""``python -m grace.cli``, if the command ``grace`` is not on the path."""
 
 from grace.cli import app
 

@@ -1,4 +1,4 @@
-"""The inner axis: how the samples inside the RUL task are weighed.
+"""The inner axis: how the samples inside the RUL task are weighted.
 
 Every inner loss is a function ``(pred, target, **options) -> scalar`` over (B,) or (B, 1) in the
 unit of RUL. Adding one means writing the function and one line in ``INNER_LOSSES``.

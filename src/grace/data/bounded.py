@@ -1,4 +1,4 @@
-"""Reading compressed and foreign files with a limit on what they become."""
+"""Reads compressed and external files with a limit on their size."""
 
 from __future__ import annotations
 

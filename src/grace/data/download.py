@@ -1,4 +1,4 @@
-"""Downloading C-MAPSS: several sources, verified by hash, never half written."""
+"""Downloading C-MAPSS: several sources, verified by hash, written completely or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one form of data behind every reader: units observed over time, and what became of them."""
+"""The common form of all data: units observed over time, and whether they failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory there is, and refusing what cannot fit before it is built."""
+"""Available memory, and an error before something is built that does not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations as plain values: reading YAML within limits, and refusing what is no setting."""
+"""Configurations as plain values: YAML is read within limits, and other types are refused."""
 
 from __future__ import annotations
 

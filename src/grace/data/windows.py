@@ -78,7 +78,7 @@ class WindowSet:
     Per window, shape (M,), times in learned units (``LabelConfig.to_learned``): ``rul`` capped,
     ``health`` class, ``unit`` index into ``unit_ids``, ``rul_uncapped`` and ``survived``, the time
     the unit was observed to survive after the window (a censored unit's lower bound of the RUL).
-    Unknown targets are NaN and −1; windows without a ``rul`` are there only if asked for, also
+    Unknown targets are NaN and −1; windows without a ``rul`` are included only on request, also
     those whose unit is known to have survived for some time, which a survival likelihood uses.
     ``time_unit`` is one learned unit in the fleet's unit of time. ``offset_group`` (C,) is the
     feature table's.

@@ -1,4 +1,4 @@
-"""Which methods are better in general? Ranks over data sets: Friedman and Nemenyi."""
+"""Which methods are better in general? Ranks over datasets: Friedman and Nemenyi."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def friedman_nemenyi(
 
     CD = q_α √(k(k+1)/(6N)), q_α the upper α point of the studentised range of k groups at infinite
     degrees of freedom divided by √2. Source: Demšar, JMLR 7, 2006, section 3.2.2; the p values of
-    pairs are by scikit-posthocs. Ties share their mean rank. A block is a data set; seeds of one
-    data set are not independent blocks of the question "which method is better in general".
+    pairs are by scikit-posthocs. Ties share their mean rank. A block is a dataset; seeds of one
+    dataset are not independent blocks of the question "which method is better in general".
 
     Args:
         scores: one row per block, one column per method, lower is better, (N, k).

@@ -1,4 +1,4 @@
-"""Before training: how the task gradients compare, and which method that speaks for."""
+"""Before training: the gradients of the tasks compared, and a recommended method."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Diagnosis(NamedTuple):
         planned_steps: steps of the whole training, if it does not stop early.
         floor_from: first step at which GABA's average would be below its floor; None: never.
         floor_share: share of the planned steps that GABA would spend on its floor.
-        method: recommended outer method with the inner loss asked for.
+        method: recommended outer method with the given inner loss.
         reason: why, in one or two sentences.
     """
 

@@ -1,4 +1,4 @@
-"""Runs in worker processes: several at once, and the end of one does not end another."""
+"""Runs in worker processes, several at once; a run that fails does not stop the others."""
 
 from __future__ import annotations
 

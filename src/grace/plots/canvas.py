@@ -1,4 +1,4 @@
-"""Where a figure is drawn: the axes given, or new ones that belong to no pyplot state."""
+"""Where a figure is drawn: on the given axes, or on a new figure without pyplot."""
 
 from __future__ import annotations
 

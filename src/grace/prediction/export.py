@@ -1,4 +1,4 @@
-"""A trained model as one ONNX file, checked against the original before it is called done.
+"""A trained model as one ONNX file, compared with the original before it is kept.
 
 The file takes **normalised** windows and gives RUL and health probabilities:
 

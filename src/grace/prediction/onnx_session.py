@@ -1,4 +1,4 @@
-"""ONNX Runtime, and how the packages of an extra are asked for."""
+"""Sessions of ONNX Runtime, and the import of optional packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only way to a prediction, whoever asks: Python, the command line, a batch job, a server."""
+"""All predictions are made here, from Python, the command line, a batch job or a server."""
 
 from __future__ import annotations
 

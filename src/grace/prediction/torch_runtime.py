@@ -1,4 +1,4 @@
-"""What a runtime is, and the one that is always there: the network itself, in PyTorch."""
+"""The interface of a runtime, and the one that is always available: PyTorch."""
 
 from __future__ import annotations
 

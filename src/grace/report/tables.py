@@ -1,4 +1,4 @@
-"""The tables of a report, as rows of ready text."""
+"""The tables of a report, as rows of formatted text."""
 
 from __future__ import annotations
 

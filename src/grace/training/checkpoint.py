@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, verified and read without executing anything.
+"""Checkpoints: written completely or not at all, verified, and read without executing code.
 
 A checkpoint file is one line, ``grace-checkpoint <format> <SHA-256 of the rest>``, followed by what
 ``torch.save`` writes for tensors and plain values.

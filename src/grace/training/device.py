@@ -1,4 +1,4 @@
-"""Where a network runs, in which number format, and whether to the bit."""
+"""Device, number format and determinism of a training."""
 
 from __future__ import annotations
 

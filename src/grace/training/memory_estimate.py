@@ -1,4 +1,4 @@
-"""What a training needs at least, estimated before the network is built."""
+"""The least memory of a training, estimated before the network is built."""
 
 from __future__ import annotations
 

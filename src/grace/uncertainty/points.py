@@ -1,4 +1,4 @@
-"""Evaluation points: where along its history each unit is looked at, and what was predicted."""
+"""Evaluation points: the rows of each unit that are evaluated, and the predictions there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be chosen about a simulated fleet."""
+"""Parameters of a simulated fleet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns that are the label in disguise."""
+"""Columns that contain the label (probable leakage)."""
 
 from __future__ import annotations
 

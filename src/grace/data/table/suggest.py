@@ -262,7 +262,7 @@ def _role(
     slope = _slope(values, numbers[time], owner) if values is not None and time in numbers else None
     if slope is not None and slope < 0:
         doubt = "it counts down as time passes, like a label"
-        return ColumnRole(column, "ignore", "it may be the label in disguise", doubt)
+        return ColumnRole(column, "ignore", "it may contain the label", doubt)
     if slope is not None:
         return ColumnRole(column, "ignore", f"it repeats the time column {time}")
     if _named(column, _SPLIT):

@@ -54,7 +54,7 @@ class TableSchema(BaseModel):
         settings: columns that describe how the machine is operated.
         sensors: measured channels; None takes every column without another role.
         ignore: columns that are left out.
-        confirm: columns that look like the label in disguise and are used all the same.
+        confirm: columns that seem to contain the label and are used all the same.
         missing_values: numbers that stand for a missing value, e.g. ``[-999, 4294967295]``.
         timezone: zone of timestamps without offset, e.g. ``"Europe/Berlin"``; None takes them as
             UTC.
