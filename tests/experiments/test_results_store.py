@@ -23,6 +23,7 @@ from grace.experiments.benchmark import (
     selection_share,
     win_tie_loss,
 )
+from grace.experiments.controls import surgery_rows, weight_sweep
 from grace.experiments.results_store import STORE_NAME
 from grace.files import sha256_file
 from grace.prediction import ArtifactError
@@ -243,6 +244,75 @@ def test_the_page_is_the_same_from_store_and_export(tmp_path: Path) -> None:
     assert all(f"page/{name}" in page for name in drawn)
     assert "10.00 ± 0.14" in page
     assert "| 7.37" in page
+
+
+def with_controls() -> dict[str, dict[str, list[float]]]:
+    methods = {m: spread(10 + k) for k, m in enumerate(("baseline", "amnl", "gaba", "grace"))}
+    single = {
+        "fixed:0.01": [9.0], "fixed:1.0": [12.0], "mse+fixed:0.0477": spread(9.5), "pcgrad": [11.0],
+        "pcgrad (normalise=initial_loss)": [9.0], "weighted_mse+fixed:0.25": [10.0],
+    }  # fmt: skip
+    return {"FD001": methods | single, "FD002": methods | single}
+
+
+def test_the_sweep_compares_common_seeds_only() -> None:
+    points = {p.weight: p for p in weight_sweep(made(with_controls())) if p.dataset == "FD001"}
+    assert points.keys() == {0.01, 0.0477, 0.5, 1.0, None}
+    assert {p.seeds for p in points.values()} == {(1,)}
+    assert points[0.5].rmse == spread(10)[0]
+    assert points[None].rmse == spread(12)[0]
+    assert weight_sweep(made({"FD001": {"baseline": [1.0], "fixed:0.1": [1.0]}})) == []
+
+
+def test_gradient_surgery_is_compared_with_the_baseline_of_the_same_seed() -> None:
+    rows = [r for r in surgery_rows(made(with_controls())) if r.dataset == "FD002"]
+    assert [(r.method, r.normalise, r.common) for r in rows] == [
+        ("pcgrad", "none", 1), ("pcgrad", "initial_loss", 1)
+    ]  # fmt: skip
+    assert [r.difference for r in rows] == pytest.approx([11.0 - 9.8, 9.0 - 9.8])
+
+
+def test_controls_have_sections_of_their_own_and_no_rank(tmp_path: Path) -> None:
+    store = made(with_controls())
+    page = write_benchmark_page(store, tmp_path / "page.md").read_text("utf-8")
+    main, _, rest = page.partition("## Sweep of fixed weights")
+    assert "`pcgrad`" not in main.partition("## Results")[2]
+    assert "| `mse+fixed:0.0477`" in main  # compared with GABA in the tables of the grid
+    assert "`fixed:0.01`" not in main.partition("## Results")[2]
+    sweep, _, surgery = rest.partition("## Gradient surgery")
+    assert "| 0.0477" in sweep
+    assert "page/sweep_FD001.svg" in sweep
+    assert "initial loss" in surgery
+    assert "Gradient surgery changes the RMSE of the baseline by" in main
+    ranks = (tmp_path / "page" / "ranks.svg").read_text("utf-8")
+    assert "baseline" in ranks
+    assert "pcgrad" not in ranks
+
+
+def test_runs_are_merged_into_an_export(tmp_path: Path) -> None:
+    made({"FD001": {"a": [10.0, 11.0]}}).export(tmp_path / "e")
+    with made({"FD001": {"a": [10.0, 12.0], "b": [7.0]}}, tmp_path / "grid" / STORE_NAME) as grown:
+        grown._db.commit()
+    added = command("add", tmp_path / "e", tmp_path / "grid")
+    assert added.exit_code == 0, added.output
+    assert "1 run added" in added.output
+    assert "2 replaced" in added.output
+    assert not (tmp_path / "e" / STORE_NAME).exists()
+    with ResultsStore.read_export(tmp_path / "e") as store:
+        scores = store.scores(protocol="validation")
+        assert scores["rmse_capped"].to_list() == [10.0, 12.0, 7.0]
+        assert store.predictions("test").height == 3 * 12
+    digest = sha256_file(tmp_path / "e" / "predictions.parquet")
+    assert command("add", tmp_path / "e", tmp_path / "grid").exit_code == 0
+    assert sha256_file(tmp_path / "e" / "predictions.parquet") == digest
+
+
+def test_latex_needs_no_further_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made({"FD001": {"x_y&z": [10.0]}}).export(tmp_path / "e")
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    target = tmp_path / "t.tex"
+    assert command("export", tmp_path / "e", "--format", "latex", "--out", target).exit_code == 0
+    assert r"& x\_y\&z & 1 & 10.00 &" in target.read_text("utf-8")
 
 
 def command(*args: str | Path) -> Any:

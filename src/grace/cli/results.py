@@ -64,15 +64,11 @@ _SHOWN = ("dataset", "method", "seed", "rmse_capped", "nasa_capped", "rmse_raw",
 
 
 def _open(place: Path) -> ResultsStore:
-    from grace.experiments import ResultsStore
-    from grace.experiments.results_store import STORE_NAME
+    from grace.experiments.results_store import open_results
 
-    if place.is_file():
-        return ResultsStore(place)
-    if (place / STORE_NAME).is_file():
-        return ResultsStore(place / STORE_NAME)
-    if (place / "scores.csv").is_file():
-        return ResultsStore.read_export(place)
+    opened = open_results(place)
+    if opened is not None:
+        return opened
     stop(
         f"{place}: holds no results. Remedy: give the folder of a grid, or add finished runs with "
         f"`grace results add {place} RUN_FOLDER`."
@@ -184,35 +180,59 @@ def _encoded(table: pl.DataFrame, form: Format) -> bytes:
             else pl.col(c).cast(pl.String)
             for c in short.columns
         )
-        if form is Format.latex:
-            return str(text.to_pandas().to_latex(index=False, escape=True)).encode()
-        from grace.report.benchmark_page import markdown_table
+        from grace.report.text_tables import latex_table, markdown_table
 
-        return (markdown_table(text) + "\n").encode()
+        table_text = latex_table(text) if form is Format.latex else markdown_table(text)
+        return (table_text + "\n").encode()
     return buffer.getvalue()
 
 
 @results_app.command()
 def add(
-    store: Annotated[Path, typer.Argument(help="Folder of a grid, or a results.sqlite file.")],
-    run: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    store: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a grid, a results.sqlite file, or a folder written by `grace results "
+            "export`, which is then written again."
+        ),
+    ],
+    run: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of finished runs, or stores in any form that STORE may have."),
+    ],
 ) -> None:
-    """Add finished runs; a run that is already there is replaced, an unfinished one left out."""
+    """Add finished runs, or all runs of other stores.
+
+    A run that is already there is replaced; an unfinished one is left out.
+    """
     with plain_errors():
         from grace.experiments import ResultsStore
-        from grace.experiments.results_store import STORE_NAME
+        from grace.experiments.results_store import EXPORTED, STORE_NAME, open_results
         from grace.prediction.artifact import ArtifactError
 
-        file = store if store.suffix else store / STORE_NAME
+        is_export = not store.suffix and (store / EXPORTED[0]).is_file()
+        file = store if store.suffix or is_export else store / STORE_NAME
+        new = replaced = 0
         refused: list[ArtifactError] = []
-        with ResultsStore(file) as opened:
+        with ResultsStore.read_export(store) if is_export else ResultsStore(file) as opened:
             for folder in run:
                 try:
-                    opened.add(folder)
+                    other = open_results(folder)
+                    if other is None:
+                        other = ResultsStore(":memory:")
+                        other.add(folder)
+                    with other:
+                        counts = opened.merge(other)
                 except ArtifactError as error:
                     refused.append(error)
                     say(f"left out: {error}")
-        say(f"{len(run) - len(refused)} added to {file}, {len(refused)} left out")
+                    continue
+                new, replaced = new + counts[0], replaced + counts[1]
+            if is_export and len(refused) < len(run):
+                opened.export(store)
+        from grace.formatting import count
+
+        say(f"{count(new, 'run')} added to {file}, {replaced} replaced, {len(refused)} left out")
         if len(refused) == len(run):
             raise refused[-1]
 

@@ -85,9 +85,10 @@ class Difference(BaseModel):
 
 
 def holm(p_values: npt.ArrayLike) -> Array:
-    """Holm's step-down correction of m p values, (m,), in the order given, by statsmodels.
+    """Holm's step-down correction of m p values, (m,), in the order given.
 
     p̃_(i) = max_{j ≤ i} min(1, (m - j + 1) p_(j)). Source: Holm, Scand. J. Statist. 6, 1979.
+    statsmodels gives the same, but collects all garbage in each call: 0.2 s in this package.
 
     Raises:
         ValueError: a value outside [0, 1].
@@ -96,12 +97,14 @@ def holm(p_values: npt.ArrayLike) -> Array:
         >>> holm([0.01, 0.04, 0.03])
         array([0.03, 0.06, 0.06])
     """
-    from statsmodels.stats.multitest import multipletests
-
     p = as_vector(p_values, "p_values")
     if p.min() < 0.0 or p.max() > 1.0:
         raise ValueError("p_values must lie in [0, 1]")
-    return np.asarray(multipletests(p, method="holm")[1], dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(np.minimum(p[order] * np.arange(p.size, 0, -1), 1.0))
+    corrected = np.empty_like(p)
+    corrected[order] = stepped
+    return corrected
 
 
 def with_holm(tests: Sequence[PairedTest]) -> list[PairedTest]:

@@ -25,6 +25,7 @@ __all__ = [
     "factorial_effects",
     "optimism",
     "selection_share",
+    "validation_scores",
     "win_tie_loss",
 ]
 
@@ -96,7 +97,7 @@ def cells(store: ResultsStore, *, seed: int = 0) -> list[Cell]:
     Raises:
         ArtifactError: a method has two runs with one seed on a data set.
     """
-    validated = _scores(store, "validation")
+    validated = validation_scores(store)
     optimistic = _scores(store, "test")
     predictions = store.predictions("validation")
     found = []
@@ -122,6 +123,15 @@ def cells(store: ResultsStore, *, seed: int = 0) -> list[Cell]:
             )
         )  # fmt: skip
     return found
+
+
+def validation_scores(store: ResultsStore) -> pl.DataFrame:
+    """Scores of the checkpoints that validation units selected, each run once.
+
+    Raises:
+        ArtifactError: a method has two runs with one seed on a data set.
+    """
+    return _scores(store, "validation")
 
 
 def _scores(store: ResultsStore, protocol: str) -> pl.DataFrame:
@@ -173,7 +183,7 @@ def factorial_effects(store: ResultsStore, *, metric: str = "rmse_capped") -> li
     """
     from scipy import stats  # a second, which every command would pay
 
-    table = _scores(store, "validation")
+    table = validation_scores(store)
     rows: list[tuple[str, str, npt.NDArray[np.float64]]] = []
     for (dataset,), part in table.group_by("dataset", maintain_order=True):
         by = {
@@ -220,7 +230,7 @@ def win_tie_loss(
         methods: to compare; None: all.
         alpha: level.
     """
-    table = _scores(store, "validation")
+    table = validation_scores(store)
     names = list(methods or table["method"].unique(maintain_order=True))
     count = {name: [0, 0, 0] for name in names}
     for _, part in table.group_by("dataset", maintain_order=True):
@@ -251,7 +261,7 @@ def optimism(store: ResultsStore) -> dict[str, tuple[float, float, int]]:
 
     Over all methods and seeds; negative means that selection on the test set looks better.
     """
-    validated, selected = _scores(store, "validation"), _scores(store, "test")
+    validated, selected = validation_scores(store), _scores(store, "test")
     if not validated.height or not selected.height:
         return {}
     keys = ("dataset", "method", "seed")

@@ -19,9 +19,11 @@ from grace.files import atomic_writer
 from grace.prediction.artifact import ArtifactError
 from grace.training.jsonl_logger import read_jsonl
 
-__all__ = ["STORE_NAME", "ResultsStore"]
+__all__ = ["EXPORTED", "STORE_NAME", "ResultsStore", "open_results"]
 
 STORE_NAME = "results.sqlite"
+EXPORTED = ("scores.csv", "predictions.parquet", "weights.parquet")
+"""Files of an export."""
 _VERSION = 1
 _TABLES = ("scores", "predictions", "weights")
 # Text and whole numbers; every other column of ``scores`` is REAL.
@@ -96,8 +98,9 @@ class ResultsStore:
                     f"{self.path}: not a results store of this version ({_VERSION}). Remedy: give "
                     "another path, or delete the file and add the runs again."
                 )
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            if version != _VERSION:  # writes, which an open store of a running grid does not need
+                self._db.executescript(_SCHEMA)
+                self._db.execute(f"PRAGMA user_version = {_VERSION}")
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise ArtifactError(
@@ -163,6 +166,24 @@ class ResultsStore:
             self._insert("weights", list(_epoch_weights(run, folder / "history.jsonl")))
         return run
 
+    def merge(self, other: ResultsStore) -> tuple[int, int]:
+        """Add the runs of another store; a run that is in both is replaced by the other's.
+
+        Returns:
+            How many runs are new, and how many were replaced.
+        """
+        known = {run for (run,) in self._db.execute("SELECT DISTINCT run FROM scores")}
+        theirs = {run for (run,) in other._db.execute("SELECT DISTINCT run FROM scores")}
+        with self._db:
+            for table in _TABLES:
+                self._db.executemany(
+                    f"DELETE FROM {table} WHERE run = ?", [(run,) for run in theirs]
+                )
+                self._insert(
+                    table, other._db.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall()
+                )
+        return len(theirs - known), len(theirs & known)
+
     def scores(
         self,
         *,
@@ -218,7 +239,7 @@ class ResultsStore:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / n for n in ("scores.csv", "predictions.parquet", "weights.parquet")]
+        paths = [folder / name for name in EXPORTED]
         both = [
             self.predictions(p).with_columns(protocol=pl.lit(p)) for p in ("test", "validation")
         ]
@@ -272,6 +293,21 @@ class ResultsStore:
         if rows:
             marks = ", ".join("?" * len(rows[0]))
             self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+
+
+def open_results(place: Path) -> ResultsStore | None:
+    """The store in a file, in the folder of a grid or in an export; None if there is none.
+
+    Raises:
+        ArtifactError: a file of it cannot be read.
+    """
+    if place.is_file():
+        return ResultsStore(place)
+    if (place / STORE_NAME).is_file():
+        return ResultsStore(place / STORE_NAME)
+    if (place / EXPORTED[0]).is_file():
+        return ResultsStore.read_export(place)
+    return None
 
 
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:

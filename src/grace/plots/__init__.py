@@ -32,6 +32,7 @@ from grace.plots.prognostics import alpha_lambda_cone, cone_share, prognostic_ho
 from grace.plots.registry import PLOTS, Plot
 from grace.plots.style import figure_style
 from grace.plots.survival import kaplan_meier
+from grace.plots.sweep import weight_sweep
 from grace.plots.training import training_losses, validation_error
 from grace.plots.trajectory import rul_interval, rul_trajectory
 from grace.plots.zones import bias_by_zone, error_by_zone
@@ -71,4 +72,5 @@ __all__ = [
     "task_weights",
     "training_losses",
     "validation_error",
+    "weight_sweep",
 ]

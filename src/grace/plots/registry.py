@@ -20,6 +20,7 @@ from grace.plots import (
     predictors,
     prognostics,
     survival,
+    sweep,
     training,
     trajectory,
     zones,
@@ -104,4 +105,5 @@ PLOTS: dict[str, Plot] = {
         comparison.critical_difference, comparison.sample_ranks, 6, {"critical_difference": 2.18}
     ),
     "pareto_front": Plot(comparison.pareto_front, comparison.sample_methods, 6),
+    "weight_sweep": Plot(sweep.weight_sweep, sweep.sample_sweep, 8, {"reference": 10.5}),
 }

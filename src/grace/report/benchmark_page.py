@@ -11,6 +11,7 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from grace import plots
+from grace.evaluation.comparison import MIN_SEEDS
 from grace.experiments import ResultsStore, rank_methods
 from grace.experiments.benchmark import (
     FACTORIAL,
@@ -22,12 +23,21 @@ from grace.experiments.benchmark import (
     selection_share,
     win_tie_loss,
 )
-from grace.experiments.published import PUBLISHED
+from grace.experiments.published import PUBLISHED, Published
 from grace.files import write_text
-from grace.formatting import count, duration, interval, number, p_value, percent, signed, spread
+from grace.formatting import count, duration, interval, number, p_value, percent, signed
 from grace.prediction.artifact import ArtifactError
+from grace.report.benchmark_controls import (
+    HEADS,
+    cell_row,
+    control_sections,
+    control_sentences,
+    draw_sweeps,
+    is_control,
+)
+from grace.report.text_tables import markdown_rows
 
-__all__ = ["benchmark_sentences", "markdown_table", "write_benchmark_page"]
+__all__ = ["benchmark_sentences", "write_benchmark_page"]
 
 
 def write_benchmark_page(store: ResultsStore, path: str | Path) -> Path:
@@ -81,7 +91,7 @@ def benchmark_sentences(store: ResultsStore) -> list[str]:
             "Published figures of the same methods are lower than the validation-selected ones "
             f"here by {_leads(shares)}."
         )
-    return sentences
+    return [*sentences, *control_sentences(store)]
 
 
 def _leads(rows: Sequence[dict[str, Any]]) -> str:
@@ -147,27 +157,38 @@ def _page(
     yield (
         "Mean ± standard deviation over seeds. The interval is a 95% bootstrap interval over test "
         "units. *Gap* is the test-selected minus the validation-selected RMSE of the same "
-        "trainings; test-selected figures are optimistic.\n"
+        "trainings; test-selected figures are optimistic. Published figures are claims of their "
+        f"authors, {PUBLISHED[0].protocol}.\n"
     )
+    apart = {c.method for c in found if is_control(c.method)}
     for dataset in dict.fromkeys(c.dataset for c in found):
         yield f"### {dataset}\n"
-        mine = sorted((c for c in found if c.dataset == dataset), key=lambda c: c.rmse)
-        heads = (
-            "method", "seeds", "RMSE", "95% interval", "NASA", "RMSE, raw labels",
-            "RMSE, test-selected", "gap",
-        )  # fmt: skip
-        yield from _table(heads, [_cell_row(c) for c in mine])
-        published = [p for p in PUBLISHED if p.dataset == dataset]
+        mine = sorted(
+            (c for c in found if c.dataset == dataset and c.method not in apart),
+            key=lambda c: c.rmse,
+        )
+        published = {p.method: p for p in PUBLISHED if p.dataset == dataset}
+        yield markdown_rows(
+            (*HEADS, "published RMSE / NASA"),
+            [(*cell_row(c), _published(published.pop(c.method, None))) for c in mine],
+        )
         if published:
-            yield "\nPublished figures (claims of their authors, not measured here):\n"
-            rows = [(p.method, number(p.rmse), number(p.nasa), p.protocol) for p in published]
-            yield from _table(("publication", "RMSE", "NASA", "protocol"), rows)
+            yield "\nOther published figures (claims of their authors, not measured here):\n"
+            yield markdown_rows(
+                ("publication", "RMSE", "NASA", "protocol"),
+                [
+                    (p.method, number(p.rmse), number(p.nasa), p.protocol)
+                    for p in published.values()
+                ],
+            )
         yield ""
+    sweeps = {k: v for k, v in figures.items() if k.startswith("sweep_")}
+    yield from control_sections(store, [c for c in found if c.method in apart], sweeps, path.stem)
     effects = factorial_effects(store)
     if effects:
         yield "## Effects of the two axes\n"
         yield "Negative means lower error; 95% t interval over seeds; p corrected by Holm.\n"
-        yield from _table(
+        yield markdown_rows(
             ("data set", "effect", "seeds", "RMSE", "95% interval", "p (Holm)"),
             [_effect_row(e) for e in effects],
         )
@@ -180,7 +201,7 @@ def _page(
             "one that selection on the test set explains; – where the published figure does not "
             "lead.\n"
         )
-        yield from _table(
+        yield markdown_rows(
             ("data set", "method", "published", "validation-selected", "test-selected", "share"),
             [
                 (
@@ -199,7 +220,7 @@ def _page(
         "Every pair of methods on every data set; a win has a Holm-corrected p value below 0.05 "
         "(paired t-test over common seeds, at least five).\n"
     )
-    yield from _table(
+    yield markdown_rows(
         ("method", "wins", "ties", "losses"),
         [
             (r.method, str(r.wins), str(r.ties), str(r.losses))
@@ -208,6 +229,8 @@ def _page(
         ],
     )
     for name, caption in figures.items():
+        if name in sweeps:
+            continue
         yield f"\n## {caption}\n"
         yield f"![{caption}]({path.stem}/{name}.svg)"
 
@@ -218,40 +241,8 @@ def _effect_row(e: Effect) -> tuple[str, ...]:
     return e.dataset, e.name, str(e.seeds), signed(e.mean), between, p
 
 
-def _cell_row(c: Cell) -> tuple[str, ...]:
-    return (
-        f"`{c.method}`",
-        str(c.seeds),
-        spread(c.rmse, c.rmse_std),
-        "–" if c.interval is None else interval(c.interval.low, c.interval.high),
-        spread(c.nasa, c.nasa_std),
-        number(c.rmse_raw),
-        number(c.test_rmse),
-        signed(c.gap),
-    )
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    frame = pl.DataFrame(
-        [list(map(str, row)) for row in rows],
-        schema=[(head, pl.String) for head in heads],
-        orient="row",
-    )
-    yield markdown_table(frame)
-
-
-def markdown_table(frame: pl.DataFrame) -> str:
-    """A frame of text as a Markdown table."""
-    with pl.Config(
-        tbl_formatting="ASCII_MARKDOWN",
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-        tbl_rows=-1,
-        tbl_cols=-1,
-        tbl_width_chars=-1,
-        fmt_str_lengths=10_000,
-    ):
-        return str(frame)
+def _published(entry: Published | None) -> str:
+    return "–" if entry is None else f"{number(entry.rmse)} / {number(entry.nasa)}"
 
 
 def _draw(
@@ -267,9 +258,10 @@ def _draw(
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
         drawn[name] = caption
 
+    weights = store.weights()
     with plots.figure_style():
         try:
-            ranks = rank_methods(table)
+            ranks = rank_methods(table.filter(pl.col("method").is_in(_tested(found))))
         except ValueError:
             pass  # fewer than three methods on two data sets
         else:
@@ -281,6 +273,7 @@ def _draw(
             save("ranks", f"Mean rank by RMSE over {ranks.n_blocks} data sets", ax)
         for dataset in dict.fromkeys(c.dataset for c in found):
             mine = [c for c in found if c.dataset == dataset]
+            mine = [c for c in mine if c.seeds >= MIN_SEEDS] or mine
             frame = {
                 "name": [c.method for c in mine],
                 "rmse": [c.rmse for c in mine],
@@ -290,8 +283,14 @@ def _draw(
             }
             save(f"pareto_{dataset}", f"{dataset}: RMSE and NASA score", plots.pareto_front(frame))
             runs = table.filter(dataset=dataset, method="gaba")["run"].to_list()
-            records = store.weights().filter(pl.col("run").is_in(runs[:1])).to_dicts()
+            records = weights.filter(pl.col("run").is_in(runs[:1])).to_dicts()
             if records:
                 ax = plots.task_weights(records)
                 save(f"weights_{dataset}", f"{dataset}: task weights of GABA over training", ax)
+        drawn |= draw_sweeps(store, folder)
     return drawn
+
+
+def _tested(found: Sequence[Cell]) -> list[str]:
+    """Methods with enough seeds for a test on every data set that they were run on."""
+    return sorted({c.method for c in found} - {c.method for c in found if c.seeds < MIN_SEEDS})
