@@ -81,6 +81,7 @@ def test_the_test_set_and_the_generators_are_left_alone(tiny: Tiny, data: Datase
 
 def test_the_time_is_limited(tiny: Tiny, data: Dataset) -> None:
     found = diagnose(tiny(training={"epochs": 8}), dataset=data, seconds=0.0)
+    assert "Only 1 step could be measured" in found.reason
     assert found.steps == 1
     assert found.measured == 1
     # planned is the whole training, not the part that was measured

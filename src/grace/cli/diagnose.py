@@ -65,7 +65,7 @@ def diagnose(
             method=None if method is None else {"name": method},
         )
         from grace.experiments.diagnose import diagnose as measure
-        from grace.formatting import duration, interval, number, percent
+        from grace.formatting import count, duration, interval, number, percent
 
         fleet = None
         if data is not None:
@@ -104,7 +104,8 @@ def diagnose(
             ("data", found.dataset),
             (
                 "measured",
-                f"{found.measured} of {found.steps} steps, {found.epochs} epochs, "
+                f"{found.measured} of {count(found.steps, 'step')}, "
+                f"{count(found.epochs, 'epoch')}, "
                 f"{duration(found.seconds)}",
             ),
             (
@@ -121,4 +122,4 @@ def diagnose(
             ("recommended", found.method),
         ):
             say(f"{name + ':':<19} {value}")
-        out.print(found.reason)
+        out.print(found.reason, highlight=False)

@@ -19,7 +19,7 @@ from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import LabelConfig
 from grace.experiments.comparisons import CONTROL_WEIGHT
 from grace.experiments.training_data import build_training_data, load_data
-from grace.formatting import number, percent
+from grace.formatting import count, number, percent
 from grace.training.callbacks import Callback, StepEnd
 from grace.training.config import RunConfig, deep_merge
 from grace.training.trainer import Trainer
@@ -29,6 +29,7 @@ __all__ = ["Diagnosis", "advise", "diagnose", "floor_share"]
 EVERY = 4  # steps between measurements
 EPOCHS = 8
 SIMILAR = 3.0  # norms within this factor count as balanced
+FEW = 8  # measurements below which the advice says so
 CONFLICT = -0.1  # cosine below which the gradients of a step conflict
 
 Array = npt.NDArray[np.float64]
@@ -167,6 +168,11 @@ def diagnose(
     cosine = float(np.nanmedian(cosines))
     conflict = float(np.mean(cosines < CONFLICT))
     outer, reason = advise(middle, cosine, conflict, share)
+    if len(norms) < FEW:
+        reason += (
+            f" Only {count(len(norms), 'step')} could be measured in {number(seconds)} s of "
+            "training: allow more time before relying on this."
+        )
     return Diagnosis(
         data.name, recorder.steps, recorder.epochs, len(norms), time.perf_counter() - began,
         middle, low, high, cosine, conflict, planned, begins, share, f"{inner}+{outer}", reason,
@@ -211,13 +217,13 @@ def floor_share(ratios: Array, steps: int) -> tuple[int | None, float]:
     per_step = np.full(steps, np.median(known))
     measured = np.repeat(known, EVERY)[:steps]
     per_step[: measured.size] = measured
-    average, begins, count = 0.5, None, 0
+    average, begins, on_floor = 0.5, None, 0
     for step in range(warmup, steps):
         average = beta * average + (1.0 - beta) / (1.0 + per_step[step])
         if min(average, 1.0 - average) < least:
             begins = step if begins is None else begins
-            count += 1
-    return begins, round(count / max(1, steps), 4)
+            on_floor += 1
+    return begins, round(on_floor / max(1, steps), 4)
 
 
 def advise(ratio: float, cosine: float, conflict_share: float, floor: float) -> tuple[str, str]:

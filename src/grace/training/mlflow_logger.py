@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from grace.training.callbacks import Callback, StepEnd, TrainStart
@@ -16,7 +17,8 @@ class MLflowLogger(Callback):
 
     It uses an MLflow client of its own and does not change MLflow's active run. A resumed training
     continues the same MLflow run and logs no step twice. Values that are not finite are left out,
-    because not every MLflow store accepts them.
+    because not every MLflow store accepts them. MLflow's usage statistics are turned off unless
+    ``MLFLOW_DISABLE_TELEMETRY`` is set.
 
     Args:
         experiment: name of the MLflow experiment; it is created if it does not exist.
@@ -42,6 +44,7 @@ class MLflowLogger(Callback):
         client: Any = None,
     ) -> None:
         if client is None:
+            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
             try:
                 from mlflow import MlflowClient
             except ImportError as error:
