@@ -123,7 +123,10 @@ def test_a_unit_is_predicted_alone_as_in_company(name: str) -> None:
     fleet, model, rul = reference(name)
     alone = fleet.select([5])
     inside = fleet.frame.get_column("unit").to_numpy() == 5
-    np.testing.assert_allclose(model.predict(alone), rul[inside], rtol=1e-6, atol=1e-6)
+    # Tables larger than memory are predicted in parts, with the same bits. A network multiplies
+    # matrices, whose last bits depend on how many rows there are.
+    rtol = 1e-6 if name.startswith("network") else 0.0
+    np.testing.assert_allclose(model.predict(alone), rul[inside], rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -78,10 +78,13 @@ class Linear(FeatureCandidate):
         best = int(np.argmin(error)) if folds > 1 else len(_PENALTIES) - 1
         b, a = _ridge_path(z, y, rows.weight)
         self.penalty_ = float(_PENALTIES[best])
-        self.coefficient_, self.intercept_ = b[:, best], float(a[best])
+        self.coefficient_ = np.ascontiguousarray(b[:, best])  # as it is read from a file
+        self.intercept_ = float(a[best])
 
     def _apply(self, x: Features) -> Array:
-        return np.asarray(self._design(x) @ self.coefficient_ + self.intercept_)
+        # Unlike a matrix product, einsum adds up rows in memory alike however many there are.
+        level = np.einsum("ij,j->i", np.ascontiguousarray(self._design(x)), self.coefficient_)
+        return np.asarray(level + self.intercept_)
 
     def _learned(self) -> State:
         return {

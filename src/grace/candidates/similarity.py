@@ -15,7 +15,7 @@ __all__ = ["Similarity"]
 
 _COMPONENTS = 5
 _MAX_UNITS = 300
-_CHUNK = 2048
+_CHUNK = 128
 _WIDTHS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 1.8)
 
 
@@ -59,6 +59,7 @@ class Similarity(FeatureCandidate):
             )
         else:
             self.rotation_ = np.zeros((z.shape[1], count))
+        self.rotation_ = np.ascontiguousarray(self.rotation_)  # as it is read from a file
         units = np.unique(rows.unit)
         if len(units) > _MAX_UNITS:
             drawn = np.random.default_rng(seed).choice(units, _MAX_UNITS, replace=False)
@@ -85,8 +86,13 @@ class Similarity(FeatureCandidate):
 
     def _matches(self, p: Array) -> tuple[Array, Array]:
         """Squared distance to the nearest point of each trajectory, and its label, both (M, U)."""
-        d2 = (p**2).sum(axis=1)[:, None] + (self.points_**2).sum(axis=1) - 2 * p @ self.points_.T
-        d2 = np.maximum(d2, 0.0)
+        # Not by a matrix product: its last bits depend on the other rows of the block, and those
+        # of a unit must not depend on which units are predicted with it.
+        d2 = np.zeros((len(p), len(self.points_)))
+        for mine, theirs in zip(p.T, np.ascontiguousarray(self.points_.T), strict=True):
+            gap = mine[:, None] - theirs
+            gap *= gap
+            d2 += gap
         stops = np.r_[self.starts_[1:], len(self.points_)]
         distance = np.empty((len(p), len(self.starts_)))
         match = np.empty_like(distance)
@@ -98,7 +104,7 @@ class Similarity(FeatureCandidate):
         return distance, match
 
     def _apply(self, x: Features) -> Array:
-        p = self.standardiser_(x) @ self.rotation_
+        p = np.einsum("ij,jk->ik", np.ascontiguousarray(self.standardiser_(x)), self.rotation_)
         parts = [
             _weighted(*self._matches(p[i : i + _CHUNK]), self.width_)
             for i in range(0, len(p), _CHUNK)

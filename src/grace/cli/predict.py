@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from enum import Enum
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +26,13 @@ class Part(str, Enum):
 
     test = "test"
     train = "train"
+
+
+class Engine(str, Enum):
+    """Where the files of a table are predicted."""
+
+    local = "local"
+    ray = "ray"
 
 
 def predict(
@@ -56,11 +60,32 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    chunk_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --model: rows of the table held at a time. Results do not depend on it.",
+            show_default="by memory",
+        ),
+    ] = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(
+            help="With --model and a folder of Parquet files, each with whole units: predict file "
+            "by file here, or on a Ray cluster. Files that are done are not repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="With --engine: threads of each file.")
+    ] = 1,
     data_root: DataRoot = None,
 ) -> None:
     """Predict remaining useful life and health class of each unit.
 
-    The remaining useful life (column rul) is in the unit of time of the data.
+    The remaining useful life (column rul) is in the unit of time of the data. Tables larger than
+    memory are read in parts. With --engine, --out is a folder, which gets one file for each file
+    of the table, or a .parquet file that joins them.
 
     \b
     Examples:
@@ -68,14 +93,27 @@ def predict(
       grace predict runs/first --out predictions.csv
       grace predict runs/first --every-row --out history.parquet
       grace predict today.csv --model runs/pumps --out predictions.parquet
+      grace predict fleet/ --model runs/pumps --engine ray --out predictions/
     """
     with plain_errors():
-        write = _writer(output)
+        if engine is not None:
+            from grace.cli.partitions import predict_partitions
+
+            if model is None or output is None:
+                raise typer.BadParameter("needs --model and --out", param_hint="--engine")
+            predict_partitions(
+                Path(source), model, output, engine=engine.value, every_row=every_row,
+                chunk_rows=chunk_rows, threads=threads,
+            )  # fmt: skip
+            return
+        _check_suffix(output)
         if model is not None:
             from grace.cli.table import predict_table
 
-            table, time_unit = predict_table(source, model, every_row=every_row)
-            _finish(table, time_unit, output, write)
+            first, count, time_unit = predict_table(
+                source, model, output, every_row=every_row, chunk_rows=chunk_rows, shown=_SHOWN
+            )
+            _finish(first, count, time_unit, output)
             return
         folder = Path(source)
         from grace.prediction import Predictor
@@ -83,24 +121,21 @@ def predict(
         predictor = Predictor.load(folder)
         fleet = _named_fleet(predictor, dataset, part, data_root)
         table = predictor.predict(fleet, every_row=every_row)
-        _finish(table, fleet.schema.time_unit, output, write)
+        if output is not None:
+            from grace.estimator.prediction_files import prediction_writer
+
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with prediction_writer(output) as write:
+                write(table)
+        _finish(table, table.height, fleet.schema.time_unit, output)
 
 
-def _finish(
-    table: pl.DataFrame,
-    time_unit: str,
-    output: Path | None,
-    write: Callable[[pl.DataFrame], bytes] | None,
-) -> None:
-    """Print the predictions, or write them."""
-    if output is None or write is None:
-        _show(table, time_unit)
-        return
-    from grace.files import write_bytes
-
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(output, write(table))
-    say(f"{table.height} rows: {output}")
+def _finish(table: pl.DataFrame, count: int, time_unit: str, output: Path | None) -> None:
+    """Print the shortest of ``count`` predictions, or say where they were written."""
+    if output is None:
+        _show(table, count, time_unit)
+    else:
+        say(f"{count} rows: {output}")
 
 
 def _named_fleet(
@@ -118,54 +153,22 @@ def _named_fleet(
     return data.test if part is Part.test else data.train
 
 
-def _csv(table: pl.DataFrame) -> bytes:
-    """Lists (of channels) become one cell, separated by semicolons."""
-    import polars as pl
+def _check_suffix(output: Path | None) -> None:
+    """Refuse an unknown suffix before anything is computed."""
+    from grace.estimator.prediction_files import SUFFIXES
 
-    flat = table.with_columns(
-        pl.col(name).list.join("; ")
-        for name, kind in table.schema.items()
-        if isinstance(kind, pl.List)
-    )
-    return flat.write_csv().encode()
-
-
-def _json(table: pl.DataFrame) -> bytes:
-    """A list of objects; JSON has no NaN, so null is written."""
-    rows = table.fill_nan(None).to_dicts()
-    return (json.dumps(rows, indent=1, allow_nan=False, default=str) + "\n").encode()
-
-
-def _parquet(table: pl.DataFrame) -> bytes:
-    buffer = BytesIO()
-    table.write_parquet(buffer)
-    return buffer.getvalue()
-
-
-_WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
-    ".csv": _csv,
-    ".json": _json,
-    ".parquet": _parquet,
-}
-
-
-def _writer(output: Path | None) -> Callable[[pl.DataFrame], bytes] | None:
-    """The writer for the suffix of ``output``, checked before anything is computed."""
-    if output is None:
-        return None
-    if output.suffix.lower() not in _WRITERS:
+    if output is not None and output.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(
-            f"{output}: unknown file type. Use a name that ends in {', '.join(_WRITERS)}.",
+            f"{output}: unknown file type. Use a name that ends in {', '.join(SUFFIXES)}.",
             param_hint="--out",
         )
-    return _WRITERS[output.suffix.lower()]
 
 
-def _show(predicted: pl.DataFrame, time_unit: str) -> None:
+def _show(predicted: pl.DataFrame, count: int, time_unit: str) -> None:
     """Print the units in order of remaining useful life, shortest first."""
     from grace.formatting import number, percent
 
-    first = predicted.sort("rul").head(_SHOWN)
+    first = predicted.sort("rul", maintain_order=True).head(_SHOWN)
     with_interval = "lower" in first.columns
     last = "90% interval" if with_interval else "probability"
     table = Table("unit", "time", f"RUL ({escape(time_unit)})", "health class", last)
@@ -180,8 +183,5 @@ def _show(predicted: pl.DataFrame, time_unit: str) -> None:
             escape(str(row["unit"])), f"{row['time']:g}", number(row["rul"]), str(health), detail
         )
     out.print(table)
-    if predicted.height > first.height:
-        say(
-            f"The {first.height} shortest of {predicted.height} predictions. "
-            "--out FILE writes all of them."
-        )
+    if count > first.height:
+        say(f"The {first.height} shortest of {count} predictions. --out FILE writes all of them.")

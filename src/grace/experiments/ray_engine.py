@@ -18,9 +18,9 @@ from grace.experiments.errors import WorkerError
 from grace.experiments.workers import Event, Task, do_task
 from grace.training.errors import ConfigError
 
-__all__ = ["connected", "run_tasks_on_ray"]
+__all__ = ["ATTEMPTS", "check_nodes", "connected", "run_tasks_on_ray", "thread_limits"]
 
-_ATTEMPTS = 3  # of a run whose worker or node is lost
+ATTEMPTS = 3  # of a run whose worker or node is lost
 _POLL = 0.2  # seconds between readings of the events
 _NODE_CHECK = 120.0  # seconds; a node may have to start its first worker process
 
@@ -53,13 +53,13 @@ def run_tasks_on_ray(
         WorkerError: a node does not see the folder, or has another version of grace.
     """
     with connected() as ray:
-        _check_nodes(ray, tasks[0].folder.parent, threads, gpus)
+        check_nodes(ray, tasks[0].folder.parent, threads, gpus)
         mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
         remote = ray.remote(
             num_cpus=threads,
             num_gpus=gpus,
             max_retries=0,  # lost runs are submitted again here, where it can be reported
-            runtime_env={"env_vars": _limits(threads)},
+            runtime_env={"env_vars": thread_limits(threads)},
         )(_remote_run)
         waiting, running = deque(tasks), dict[Any, Task]()
         losses: Counter[str] = Counter()
@@ -88,11 +88,11 @@ def run_tasks_on_ray(
                     except ray.exceptions.RayError as error:
                         losses[task.name] += 1
                         why = f"its worker was lost ({type(error).__name__})"
-                        if losses[task.name] < _ATTEMPTS:
+                        if losses[task.name] < ATTEMPTS:
                             pass_on(Event(task.name, "stage", f"{why}; started again"))
                             waiting.append(task)
                         else:
-                            pass_on(Event(task.name, "failed", f"{why} {_ATTEMPTS} times"))
+                            pass_on(Event(task.name, "failed", f"{why} {ATTEMPTS} times"))
         finally:
             for reference in running:
                 with suppress(Exception):
@@ -127,13 +127,19 @@ def connected() -> Iterator[Any]:
         ray.shutdown()
 
 
-def _limits(threads: int) -> dict[str, str]:
+def thread_limits(threads: int) -> dict[str, str]:
+    """Environment of a worker that computes with so many threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
     return dict.fromkeys(names, str(threads))
 
 
-def _check_nodes(ray: Any, folder: Path, threads: int, gpus: float) -> None:
-    """Find out before any training what would make every run of a node fail."""
+def check_nodes(ray: Any, folder: Path, threads: int, gpus: float) -> None:
+    """Find out before any work what would make every task of a node fail.
+
+    Raises:
+        ConfigError: no node has that many CPUs or GPUs.
+        WorkerError: a node does not answer, does not see the folder, or has another version.
+    """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if not any(
         n["Resources"].get("CPU", 0) >= threads and n["Resources"].get("GPU", 0) >= gpus

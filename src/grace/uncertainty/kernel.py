@@ -106,7 +106,8 @@ class KernelDistribution:
         units = sparse.csr_matrix(
             (np.ones(len(self.unit_)), (np.arange(len(self.unit_)), self.unit_))
         )
-        per_unit = near @ units
+        # In row order a row adds up alike, however many rows there are.
+        per_unit = np.ascontiguousarray(near @ units)
         effective = per_unit.sum(axis=1) ** 2 / (per_unit**2).sum(axis=1)
         share = 1.0 / (effective[:, None] + 1.0)
         at = self.edges_[None, :] / scale[:, None]

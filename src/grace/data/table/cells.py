@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import polars as pl
 
-__all__ = ["MISSING_MARKERS", "Numbers", "clean_text", "to_numbers"]
+__all__ = [
+    "MISSING_MARKERS",
+    "CellCounts",
+    "Numbers",
+    "choose_notation",
+    "clean_text",
+    "count_cells",
+    "count_plain",
+    "read_notation",
+    "to_numbers",
+]
 
 # Compared in lower case after stripping blanks.
 MISSING_MARKERS = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", "?", "missing", "nat")
@@ -84,51 +94,131 @@ def _finite(values: pl.Series) -> tuple[pl.Series, int]:
     return (values.set(infinite, None), int(infinite.sum())) if infinite.any() else (values, 0)
 
 
-def _from_text(text: pl.Series, decimal: str | None, comma_likely: bool) -> Numbers:
+@dataclass(frozen=True)
+class CellCounts:
+    """How many cells of text each notation reads; counts of the parts of a column add up."""
+
+    known: int = 0
+    plain: int = 0
+    infinite: int = 0
+    truth: int = 0
+    spaced: int = 0
+    anglo: int = 0
+    grouped: int = 0
+    european: int = 0
+    with_comma: int = 0
+    could_be_thousands: int = 0
+    several_commas: int = 0
+    with_point: int = 0
+
+    def __add__(self, other: CellCounts) -> CellCounts:
+        return CellCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def all_plain(self) -> bool:
+        """Whether every cell is a plain number."""
+        return self.plain == self.known
+
+
+def count_plain(text: pl.Series) -> CellCounts:
+    """Only the cells that are there, the plain numbers and the infinite ones of cleaned text."""
     values = text.cast(pl.Float64, strict=False)
+    infinite = int(values.is_infinite().sum())
+    return CellCounts(len(text) - text.null_count(), _known(values), infinite)
+
+
+def count_cells(text: pl.Series) -> CellCounts:
+    """All counts of cleaned text."""
+    bare = _bare(text)
+    commas = bare.filter(bare.str.contains(",", literal=True).fill_null(value=False))
+    few, anglo = count_plain(text), _anglo(bare)
+    return replace(
+        few,
+        truth=int(text.str.to_lowercase().is_in([*_TRUE, *_FALSE]).sum()),
+        spaced=_known(bare.cast(pl.Float64, strict=False)),
+        anglo=_known(anglo),
+        grouped=_known(_fill(text.cast(pl.Float64, strict=False), anglo)),
+        european=_known(_european(bare)),
+        with_comma=len(commas),
+        could_be_thousands=int(commas.str.contains(_COULD_BE_THOUSANDS).sum()),
+        several_commas=int((commas.str.count_matches(",", literal=True) > 1).sum()),
+        with_point=int(_matches(bare, r"\.").sum()),
+    )
+
+
+def choose_notation(
+    counts: CellCounts, decimal: str | None, comma_likely: bool
+) -> tuple[str, bool]:
+    """The notation that reads most cells, and whether its commas could mean something else.
+
+    Returns:
+        ``"plain"``, ``"spaced"``, ``"decimal comma"``, ``"thousands"`` or ``"truth"``.
+    """
+    if decimal != "," and counts.all_plain:
+        return "plain", False
+    if counts.known and counts.truth == counts.known:
+        return "truth", False
+    if decimal is not None:
+        return ("decimal comma" if decimal == "," else "thousands"), False
+    if not counts.with_comma:
+        return ("spaced" if counts.spaced > counts.plain else "plain"), False
+    thousands = counts.could_be_thousands == counts.with_comma
+    several = counts.several_commas > 0
+    ambiguous = thousands and not several and not counts.with_point
+    as_decimals = ambiguous and comma_likely
+    prefer_anglo = counts.anglo > counts.european or (
+        counts.anglo == counts.european and (several or not as_decimals)
+    )
+    return ("thousands" if prefer_anglo and not as_decimals else "decimal comma"), ambiguous
+
+
+def read_notation(text: pl.Series, notation: str) -> pl.Series:
+    """Cleaned text as Float64; null where the notation does not read a cell."""
+    values: pl.Series
+    if notation == "truth":
+        values = text.str.to_lowercase().is_in(list(_TRUE)).cast(pl.Float64)
+        values = values.set(text.is_null(), None)
+    elif notation == "decimal comma":
+        values = _european(_bare(text))
+    elif notation == "spaced":
+        values = _bare(text).cast(pl.Float64, strict=False)
+    else:
+        values = text.cast(pl.Float64, strict=False)
+        if notation != "plain":
+            values = _fill(values, _anglo(_bare(text)))
+    return values
+
+
+def _from_text(text: pl.Series, decimal: str | None, comma_likely: bool) -> Numbers:
+    counts = count_plain(text)
+    if decimal == "," or not counts.all_plain:
+        counts = count_cells(text)
+    notation, ambiguous = choose_notation(counts, decimal, comma_likely)
+    values = read_notation(text, notation)
     bad = values.is_null() & text.is_not_null()
-    style, ambiguous = "plain", False
-    if decimal == "," or bad.any():
-        style, ambiguous, values = _other_notation(text, values, decimal, comma_likely)
-        bad = values.is_null() & text.is_not_null()
     values, infinite = _finite(values)
+    style = "thousands" if notation == "spaced" else notation
     return Numbers(values, bad, style, ambiguous, infinite)
 
 
-def _other_notation(
-    text: pl.Series, plain: pl.Series, decimal: str | None, comma_likely: bool
-) -> tuple[str, bool, pl.Series]:
-    """The notation that reads most cells: plain, decimal comma, thousands separators or truth."""
-    known = text.drop_nulls()
-    lower = known.str.to_lowercase()
-    if lower.is_in([*_TRUE, *_FALSE]).mean() == 1.0:
-        truth = text.str.to_lowercase().is_in(list(_TRUE)).cast(pl.Float64)
-        return "truth", False, truth.set(text.is_null(), None)
-    bare = text.str.replace_all(_GROUP_MARKS, "")
-    european = bare.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-    european = european.cast(pl.Float64, strict=False).set(~_matches(bare, _EUROPEAN), None)
-    comma = bare.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-    if decimal == ",":
-        return "decimal comma", False, _fill(european, comma)
-    anglo = bare.str.replace_all(",", "", literal=True).cast(pl.Float64, strict=False)
-    anglo = anglo.set(~_matches(bare, _ANGLO), None)
-    if decimal == ".":
-        return "thousands", False, _fill(plain, anglo)
-    with_comma = bare.filter(bare.str.contains(",", literal=True).fill_null(value=False))
-    if with_comma.is_empty():
-        spaced = bare.cast(pl.Float64, strict=False)
-        better = spaced.null_count() < plain.null_count()
-        return ("thousands", False, spaced) if better else ("plain", False, plain)
-    thousands = bool(with_comma.str.contains(_COULD_BE_THOUSANDS).all())
-    several = bool((with_comma.str.count_matches(",", literal=True) > 1).any())
-    ambiguous = thousands and not several and not _matches(bare, r"\.").any()
-    n_anglo, n_european = anglo.null_count(), _fill(european, comma).null_count()
-    prefer_anglo = n_anglo < n_european or (
-        n_anglo == n_european and (several or not (ambiguous and comma_likely))
-    )
-    if prefer_anglo and not (ambiguous and comma_likely):
-        return "thousands", ambiguous, _fill(plain, anglo)
-    return "decimal comma", ambiguous, _fill(european, comma)
+def _bare(text: pl.Series) -> pl.Series:
+    return text.str.replace_all(_GROUP_MARKS, "")
+
+
+def _european(bare: pl.Series) -> pl.Series:
+    strict = bare.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    strict = strict.cast(pl.Float64, strict=False).set(~_matches(bare, _EUROPEAN), None)
+    return _fill(strict, bare.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False))
+
+
+def _anglo(bare: pl.Series) -> pl.Series:
+    values = bare.str.replace_all(",", "", literal=True).cast(pl.Float64, strict=False)
+    strict: pl.Series = values.set(~_matches(bare, _ANGLO), None)
+    return strict
+
+
+def _known(values: pl.Series) -> int:
+    return len(values) - values.null_count()
 
 
 def _matches(text: pl.Series, pattern: str) -> pl.Series:

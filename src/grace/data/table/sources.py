@@ -19,7 +19,7 @@ from grace.data.memory import available_memory, format_bytes
 from grace.data.table.issue_log import IssueLog, listed
 from grace.data.table.text_files import parse_text, unique_names
 
-__all__ = ["RawTable", "is_frame", "load_raw_table", "to_polars"]
+__all__ = ["RawTable", "find_files", "hive_keys", "is_frame", "load_raw_table", "to_polars"]
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".pq", ".arrow", ".feather", ".ipc")
@@ -78,7 +78,7 @@ def load_raw_table(
             raise log.error("there are no rows.", "check the query or filter before it.")
         name = str(log.source)
         return RawTable(_mark(frame, 0), (name,), Source("frame", name), comma_likely=False)
-    files = _find_files(source, log)
+    files = find_files(source, log)
     digest = hashlib.sha256()
     parts: list[pl.DataFrame] = []
     commas = False
@@ -92,6 +92,8 @@ def load_raw_table(
         digest.update(hashlib.sha256(raw).digest() if len(files) > 1 else raw)
         part, mark = _parse(raw, file, log, encoding, separator)
         commas |= mark == ";"
+        keys = {k: v for k, v in hive_keys(file, source).items() if k not in part.columns}
+        part = part.with_columns(pl.lit(v).alias(k) for k, v in keys.items())
         parts.append(_mark(part, i))
     frame = _stack(parts, files, log)
     origin = Source("table", str(log.source), digest.hexdigest())
@@ -166,7 +168,28 @@ def _renamed(frame: pl.DataFrame, header: list[str], log: IssueLog) -> pl.DataFr
     return frame.drop([c for c in frame.columns if c.startswith("\0")])
 
 
-def _find_files(source: Any, log: IssueLog) -> list[Path]:
+def hive_keys(file: Path, source: Any) -> dict[str, str]:
+    """Columns that the folders between a source and its file name, ``plant=north/unit=7``.
+
+    Example:
+        >>> hive_keys(Path("fleet/unit=7/rows.parquet"), "fleet")
+        {'unit': '7'}
+    """
+    if not isinstance(source, (str, Path)):
+        return {}
+    try:
+        between = file.relative_to(Path(source).expanduser()).parts[:-1]
+    except ValueError:
+        return {}
+    return dict(part.split("=", 1) for part in between if "=" in part)
+
+
+def find_files(source: Any, log: IssueLog) -> list[Path]:
+    """Files of a path, folder (also one partitioned into folders), pattern or list of these.
+
+    Raises:
+        DataError: there is none.
+    """
     if isinstance(source, Sequence) and not isinstance(source, (str, bytes)):
         items = list(source)
         if not items or not all(isinstance(s, (str, Path)) for s in items):
@@ -174,7 +197,7 @@ def _find_files(source: Any, log: IssueLog) -> list[Path]:
                 "the list of files is empty or holds something else than paths.",
                 "give a list of paths.",
             )
-        return [file for item in items for file in _find_files(item, log)]
+        return [file for item in items for file in find_files(item, log)]
     if not isinstance(source, (str, Path)):
         raise log.error(
             f"the table is a {type(source).__name__}.",
@@ -187,6 +210,8 @@ def _find_files(source: Any, log: IssueLog) -> list[Path]:
             for f in path.iterdir()
             if f.is_file() and f.name.removesuffix(".gz").lower().endswith(SUFFIXES)
         )
+        if not found:  # partitioned into folders
+            found = sorted(f for f in path.rglob("*.parquet") if f.is_file())
         found = [f for f in found if not f.name.startswith(".") and f.stem.lower() != "readme"]
         if not found:
             raise DataError(

@@ -13,9 +13,9 @@ from grace.data.bounded import compression_of, decompress_gzip
 from grace.data.errors import DataError
 from grace.data.table.issue_log import IssueLog, listed
 
-__all__ = ["parse_text", "unique_names"]
+__all__ = ["BOMS", "SAMPLE_LINES", "find_separator", "parse_text", "read_cells", "unique_names"]
 
-_BOMS = (
+BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -23,7 +23,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SEPARATORS = (",", ";", "\t", "|")
-_SAMPLE_LINES = 50
+SAMPLE_LINES = 50
 
 
 def parse_text(
@@ -53,10 +53,10 @@ def parse_text(
     lines = [line for line in text[:200_000].splitlines() if line.strip()]
     if not lines:
         raise DataError("the file is empty.", source=file, remedy="check the export.")
-    separator = separator or _separator(lines[:_SAMPLE_LINES])
+    separator = separator or find_separator(lines[:SAMPLE_LINES])
     if separator == " ":
         text = "\n".join(" ".join(line.split()) for line in text.splitlines())
-    cells = _cells(text, separator, file, log)
+    cells = read_cells(text, separator, file, log)
     cells = cells.filter(~pl.all_horizontal(pl.all().is_null() | (pl.all() == "")))
     if cells.height < 2:
         raise DataError(
@@ -118,7 +118,7 @@ def _decompress(raw: bytes, file: Path) -> bytes:
 
 
 def _decode(raw: bytes, file: Path, log: IssueLog, encoding: str | None) -> str:
-    chosen = encoding or next((name for bom, name in _BOMS if raw.startswith(bom)), None)
+    chosen = encoding or next((name for bom, name in BOMS if raw.startswith(bom)), None)
     if chosen is None and raw[:4000].count(0) > len(raw[:4000]) // 4:
         # Text in two bytes per character without a mark: the zeros say which byte is the high one.
         chosen = "utf-16-le" if raw[1:4000:2].count(0) >= raw[0:4000:2].count(0) else "utf-16-be"
@@ -157,7 +157,7 @@ def _decode(raw: bytes, file: Path, log: IssueLog, encoding: str | None) -> str:
     return text.removeprefix("\ufeff").replace("\0", "")
 
 
-def _separator(lines: list[str]) -> str:
+def find_separator(lines: list[str]) -> str:
     """The separator that cuts the sample most evenly into most fields; a comma if none does."""
     best, best_score = ",", (0.0, 0)
     for mark in _SEPARATORS:
@@ -175,7 +175,7 @@ def _separator(lines: list[str]) -> str:
     return best
 
 
-def _cells(text: str, separator: str, file: Path, log: IssueLog) -> pl.DataFrame:
+def read_cells(text: str, separator: str, file: Path, log: IssueLog) -> pl.DataFrame:
     """All lines, the header included, as text."""
     if "\n" not in text:
         text = text.replace("\r", "\n")  # line ends of old exports

@@ -11,7 +11,7 @@ import polars as pl
 from grace.data.table.cells import clean_text, to_numbers
 from grace.data.table.issue_log import IssueLog
 
-__all__ = ["SECONDS", "Timeline", "read_times"]
+__all__ = ["SECONDS", "YEAR_LAST", "Timeline", "parse_stamps", "read_times"]
 
 # Seconds per unit, by every usual spelling.
 SECONDS: dict[str, float] = {
@@ -29,7 +29,7 @@ SECONDS: dict[str, float] = {
 _CLOCK = r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?"
 _ZONE = r"\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?$"
 _YEAR_FIRST = rf"^(\d{{4}})[-/.](\d{{1,2}})[-/.](\d{{1,2}}){_CLOCK}{_ZONE}"
-_YEAR_LAST = rf"^(\d{{1,2}})([-/.])(\d{{1,2}})[-/.](\d{{4}}){_CLOCK}{_ZONE}"
+YEAR_LAST = rf"^(\d{{1,2}})([-/.])(\d{{1,2}})[-/.](\d{{4}}){_CLOCK}{_ZONE}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_times(
             whole = bool((known % 1 == 0).all()) and float(known.abs().max() or 0) < 2**53  # type: ignore[arg-type]
             return Timeline(numbers.values, timestamps=False, whole=whole)
         if column.dtype in (pl.String, pl.Categorical, pl.Enum):
-            stamps, offset_given = _parse_stamps(clean_text(column), name, time_format, log)
+            stamps, offset_given = parse_stamps(clean_text(column), name, time_format, log)
     if stamps is None or stamps.null_count() == len(stamps):
         example = next((repr(v) for v in column.to_list() if v is not None), "only empty cells")
         raise log.error(
@@ -132,7 +132,7 @@ def _duration(time_unit: str, name: str, log: IssueLog) -> float:
     return seconds
 
 
-def _parse_stamps(
+def parse_stamps(
     text: pl.Series, name: str, time_format: str | None, log: IssueLog
 ) -> tuple[pl.Series, pl.Series]:
     """Naive timestamps (UTC where an offset was given), and where it was."""
@@ -149,7 +149,7 @@ def _parse_stamps(
             ) from None
         return stamps, pl.repeat(zoned, len(text), dtype=pl.Boolean, eager=True)
     first = text.to_frame("t").select(pl.col("t").str.extract_groups(_YEAR_FIRST)).unnest("t")
-    last = text.to_frame("t").select(pl.col("t").str.extract_groups(_YEAR_LAST)).unnest("t")
+    last = text.to_frame("t").select(pl.col("t").str.extract_groups(YEAR_LAST)).unnest("t")
     year_last = last["4"].is_not_null()
     a, b = last["1"].cast(pl.Int32), last["3"].cast(pl.Int32)
     dotted = bool((last["2"] == ".").any())
