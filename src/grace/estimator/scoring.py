@@ -70,7 +70,7 @@ def score_table(
     found = frame.select("unit", "time", rul=pl.col(STACK)).with_columns(
         lower=limits[:, 0],
         upper=limits[:, 1],
-        health=health_class(frame[STACK].to_numpy(), learned.labels),
+        health=health_class(frame[STACK].to_numpy(), learned.labels.health_thresholds),
     )
     if every_row:
         return found
