@@ -37,6 +37,7 @@ from grace.uncertainty import (
     EvaluationPoints,
     RULDistribution,
     UnitCalibration,
+    cross_calibrated,
     evaluation_points,
     fit_distribution,
     out_of_fold,
@@ -47,6 +48,7 @@ from grace.uncertainty.references import REFERENCES, QuantileBoostingReference
 GUIDE = Path(__file__).parents[1] / "docs" / "uncertainty.md"
 CANDIDATES = ("network", "boosting")
 ZONES = (0.0, 30.0, 80.0, 125.0, np.inf)
+CALIBRATION_EDGES = (15.0, 30.0, 80.0)
 COVERAGE = 0.9
 
 
@@ -116,8 +118,8 @@ def head_on_frozen_feature(
     edges: np.ndarray,
 ) -> RULDistribution:
     """A survival head on the shared feature of the network that did not see the point's unit."""
-    number = table.with_columns(row=pl.int_range(pl.len()).over("fold").cast(pl.Float64))
-    rows = evaluation_points(number, "row").prediction.astype(np.int64)
+    inside = table.select(pl.int_range(pl.len()).over("fold")).to_series().to_numpy()
+    rows = inside[points.row]
     survival, rate = np.ones((len(points), edges.size)), np.ones(len(points))
     bins = torch.from_numpy(edges).float()
     for k, fold in enumerate(folds):
@@ -157,13 +159,13 @@ def compare_on_training_units(
     }
     for name, make in others.items():
         began = time.perf_counter()
-        d = cross_calibrated(make(), points.y, points.unit, points.prediction, points.fold)
+        d = calibrated_crosswise(make(), points)
         seconds = time.perf_counter() - began
         results[name] = {**scores(d, points.y, points.prediction, seed=0), "seconds": seconds}
     for base in CONDITIONAL_DISTRIBUTIONS:
         began = time.perf_counter()
         raw, fitted = out_of_fold(base, points, edges)
-        d = cross_calibrated(raw, points.y, points.unit, points.prediction, points.fold)
+        d = calibrated_crosswise(raw, points)
         results[base] = {
             **scores(d, points.y, points.prediction, seed=0),
             "bandwidth": getattr(fitted, "bandwidth", None),
@@ -172,22 +174,16 @@ def compare_on_training_units(
     return results
 
 
-def cross_calibrated(
-    raw: RULDistribution,
-    y: np.ndarray,
-    unit: np.ndarray,
-    prediction: np.ndarray,
-    fold: np.ndarray,
-) -> RULDistribution:
+def calibrated_crosswise(raw: RULDistribution, points: EvaluationPoints) -> RULDistribution:
     """Each fold calibrated on the other folds."""
-    survival = np.ones_like(raw.survival)
-    for k in np.unique(fold):
-        held = fold == k
-        calibration = UnitCalibration.fit(
-            raw[~held], y[~held], unit=unit[~held], prediction=prediction[~held]
-        )
-        survival[held] = calibration.apply(raw[held], prediction[held]).survival
-    return RULDistribution(raw.edges, survival, raw.rate)
+    return cross_calibrated(
+        raw,
+        points.y,
+        unit=points.unit,
+        prediction=points.prediction,
+        fold=points.fold,
+        edges=CALIBRATION_EDGES,
+    )
 
 
 def reference_distributions(
@@ -202,11 +198,12 @@ def reference_distributions(
         {
             "unit": np.repeat(np.asarray(data.train.unit_ids), data.train.lengths()),
             "time": data.train.times(),
-            "row": np.arange(data.train.n_rows, dtype=np.float64),
+            "row": np.arange(data.train.n_rows),
         }
     )
-    points = evaluation_points(table.join(number, on=["unit", "time"], how="left"), "row")
-    x, at = rows[points.prediction.astype(np.int64)], data.test.starts() + data.test.lengths() - 1
+    of_row = table.join(number, on=["unit", "time"], how="left", maintain_order="left")["row"]
+    points = evaluation_points(table, "stack")
+    x, at = rows[of_row.to_numpy()[points.row]], data.test.starts() + data.test.lengths() - 1
     test_x = preprocessor.transform(data.test).rows.astype(np.float64)[at]
     test_age = (data.test.times()[at] - data.test.times()[data.test.starts()]).astype(np.float64)
     edges = time_edges(1.0, 1.3 * float(points.y.max()))
@@ -242,19 +239,26 @@ def read_test_set(
     base: str,
     log: Path,
 ) -> dict[str, Any]:
-    """Distributions of the test units, everything fixed before their labels are read."""
+    """Distributions of the test units, everything fixed before their labels are read.
+
+    Each test unit is predicted by the models of one fold, as each training unit was: the fold is
+    the number of the unit modulo the number of folds.
+    """
     last = data.test.starts() + data.test.lengths() - 1
+    mine = np.arange(len(last)) % len(folds)
     frame = pl.DataFrame(
         {
             "age": folds[0]["test_age"][last],
             **{
-                c: np.mean([f[f"test_{c}"][last] for f in folds], axis=0).astype(np.float64)
+                c: np.stack([f[f"test_{c}"][last] for f in folds])[mine, np.arange(len(last))]
                 for c in CANDIDATES
             },
         }
-    )
+    ).cast(pl.Float64)
     frame = with_stack(frame, weights)
-    model = fit_distribution(table, "stack", candidates=CANDIDATES, base=base)
+    model = fit_distribution(
+        table, "stack", candidates=CANDIDATES, base=base, zone_edges=CALIBRATION_EDGES
+    )
     predicted = {"model": model.predict(frame), **reference_distributions(config, data, table)}
 
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

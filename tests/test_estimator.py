@@ -110,6 +110,37 @@ def test_intervals_quantiles_and_probabilities_agree(model: RULModel) -> None:
     assert (health.to_numpy() >= 0).all()
 
 
+@pytest.mark.parametrize("candidates", [["linear"], ["median_life"], SIMPLE], ids=str)
+def test_every_candidate_alone_and_the_stack_answer_the_same_questions(
+    candidates: list[str],
+) -> None:
+    fitted = RULModel(candidates=candidates, seed=0).fit(histories(), **KEYS, fate="failed")
+    table = today()
+    draws = fitted.sample(table, 4000, seed=1)
+    assert draws.columns == ["unit", "time", "draw", "rul"]
+    assert draws.height == 4000 * table["unit"].n_unique()
+    assert draws.equals(fitted.sample(table, 4000, seed=1))
+    assert not draws.equals(fitted.sample(table, 4000, seed=2))
+    by_unit = draws.group_by("unit", maintain_order=True)
+    middle = by_unit.agg(pl.col("rul").quantile(0.7))["rul"].to_numpy()
+    # The share of draws below the 70 % quantile, and within a horizon, up to 5 standard errors.
+    quantile = fitted.predict_quantiles(table, [0.7])["q0.7"].to_numpy()
+    horizon = float(np.median(quantile))
+    p = fitted.prob_failure_within(table, horizon)["probability"].to_numpy()
+    share = by_unit.agg((pl.col("rul") <= horizon).mean())["rul"].to_numpy()
+    np.testing.assert_allclose(share, p, atol=5 * 0.5 / np.sqrt(4000))
+    frame, distribution = fitted.predict_distribution(table)
+    np.testing.assert_allclose(distribution.cdf(middle), 0.7, atol=5 * 0.46 / np.sqrt(4000))
+    assert frame["unit"].to_list() == [f"p{u}" for u in range(6)]
+    every = fitted.predict_interval(table, 0.8, every_row=True)
+    last = every.group_by("unit", maintain_order=True).last()
+    np.testing.assert_allclose(
+        last["upper"].to_numpy(), fitted.predict_interval(table, 0.8)["upper"].to_numpy()
+    )
+    # Beyond the cap of the point prediction.
+    assert fitted.predict_quantiles(table, [0.99])["q0.99"].max() > fitted.labels_.cap
+
+
 def test_a_saved_model_predicts_the_same(model: RULModel, tmp_path: Path) -> None:
     again = RULModel.load(model.save(tmp_path / "pumps"))
     assert again.predict(today()).equals(model.predict(today()))
@@ -257,6 +288,8 @@ def test_misuse_names_the_argument(model: RULModel) -> None:
         model.predict(today().drop("temp"))
     with pytest.raises(ValueError, match=r"coverage=1\.5"):
         model.predict_interval(today(), 1.5)
+    with pytest.raises(ValueError, match="n=0 draws"):
+        model.sample(today(), 0)
     with pytest.raises(ValueError, match="horizon=-1"):
         model.prob_failure_within(today(), -1)
     with pytest.raises(ValueError, match="no parameter 'depth'"):

@@ -9,7 +9,13 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from grace.uncertainty import RULDistribution, UnitCalibration, fit_distribution, units_needed
+from grace.uncertainty import (
+    RULDistribution,
+    UnitCalibration,
+    cross_calibrated,
+    fit_distribution,
+    units_needed,
+)
 
 Table = Callable[..., pl.DataFrame]
 
@@ -154,3 +160,19 @@ def test_nominal_coverage_over_repeated_fleets(censored: float, make_table: Tabl
         low, high = stats.binom.ppf([0.005, 0.995], round(effective), level) / round(effective)
         above = high + 1.0 / (units + 1.0)
         assert low <= share <= above, f"nominal {level:.0%}, covered {share:.1%}"
+
+
+def test_a_fold_is_calibrated_on_the_other_folds_only() -> None:
+    rng = np.random.default_rng(4)
+    n = 80
+    fold, unit = np.arange(n) % 2, np.arange(n)
+    u = np.where(fold == 0, rng.uniform(0.4, 0.6, n), rng.random(n))
+    options = {"unit": unit, "prediction": np.ones(n), "fold": fold}
+    d = cross_calibrated(uniform(n), u, **options)
+    lower, upper = d.interval(0.9)
+    width = upper - lower
+    # Fold 1 is calibrated on outcomes near the middle, fold 0 on uniform ones.
+    np.testing.assert_allclose(width[fold == 1], 0.18, atol=0.05)
+    np.testing.assert_allclose(width[fold == 0], 0.9, atol=0.1)
+    same = cross_calibrated(uniform(n), u, **(options | {"fold": np.zeros(n)}))
+    np.testing.assert_array_equal(same.survival, uniform(n).survival)

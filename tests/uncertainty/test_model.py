@@ -16,6 +16,7 @@ from grace.uncertainty import (
     DistributionModel,
     evaluation_points,
     fit_distribution,
+    held_out_distribution,
     time_edges,
 )
 from grace.uncertainty.kernel import KernelDistribution, weighted_survival
@@ -169,3 +170,17 @@ def test_an_unknown_model_is_named(make_table: Table) -> None:
     state["base"]["name"] = "oracle"
     with pytest.raises(ValueError, match="known: kernel"):
         DistributionModel.from_dict(state)
+
+
+def test_held_out_distributions_cover_and_do_not_know_their_own_unit(make_table: Table) -> None:
+    table = make_table(60, 7, rows=12)
+    model = fit_distribution(table, "network")
+    points, d = held_out_distribution(model, table)
+    assert len(points) == len(d) == table.height
+    np.testing.assert_allclose(points.prediction, table["network"].to_numpy()[points.row])
+    lower, upper = d.interval(0.9)
+    inside = (lower <= points.y) & (points.y <= upper)
+    assert 0.82 < inside.mean() < 0.97
+    # Fitted on all units, the distributions know the outcome: they are sharper on these points.
+    own = model.predict(table[points.row])
+    assert own.crps(points.y).mean() < d.crps(points.y).mean()

@@ -23,14 +23,14 @@ from grace.estimator.inputs import fleet_like_training, predict_rows, wanted_row
 from grace.estimator.report import ModelReport, model_report
 from grace.estimator.saved_model import STACK, Learned, load_model, save_model
 from grace.training.presets import DEFAULT_PRESET
-from grace.uncertainty import DistributionModel, RULDistribution
+from grace.uncertainty import DistributionMethods, DistributionModel, RULDistribution
 
 __all__ = ["RULModel"]
 
 _PARAMETERS = ("method", "preset", "seed", "candidates", "cap", "rows_per_unit")
 
 
-class RULModel:
+class RULModel(DistributionMethods):
     """Remaining useful life of any fleet, by the stack of candidates that predict it best.
 
     Candidates (:data:`~grace.candidates.CANDIDATES`) are compared out of fold: every unit is
@@ -57,7 +57,7 @@ class RULModel:
         stack_: weights and out-of-fold errors.
         distribution_: calibrated distribution of the stack.
         oof_: out-of-fold predictions, see :func:`~grace.candidates.out_of_fold`, with the column
-            ``stack``.
+            ``stack`` and, where there are several operating conditions, ``condition``.
         summary_: what to expect on a new unit, in one or two sentences.
         report_: errors and weights of the candidates, see
             :class:`~grace.estimator.ModelReport`; ``print(model.report_)`` shows them as text.
@@ -203,62 +203,6 @@ class RULModel:
         shares = {f"p_health_{i}": below[i] - below[i + 1] for i in range(len(limits) - 1)}
         health = health_class(frame[STACK].to_numpy(), self.labels_.health_thresholds)
         return frame.select("unit", "time").with_columns(health=pl.Series(health), **shares)
-
-    def predict_interval(
-        self, table: Any, coverage: float = 0.9, *, every_row: bool = False
-    ) -> pl.DataFrame:
-        """Central predictive intervals of the uncapped RUL, calibrated by unit.
-
-        Returns:
-            ``unit``, ``time``, ``rul`` (the median), ``lower``, ``upper``.
-
-        Raises:
-            ValueError: ``coverage`` is not between 0 and 1.
-        """
-        if not 0.0 < coverage < 1.0:
-            raise ValueError(f"coverage={coverage} must lie between 0 and 1, e.g. 0.9")
-        half = (1.0 - coverage) / 2.0
-        frame = self.predict_quantiles(table, [half, 0.5, 1.0 - half], every_row=every_row)
-        lower, middle, upper = frame.columns[2:]
-        return frame.select(
-            "unit", "time", rul=pl.col(middle), lower=pl.col(lower), upper=pl.col(upper)
-        )
-
-    def predict_quantiles(
-        self, table: Any, levels: Sequence[float], *, every_row: bool = False
-    ) -> pl.DataFrame:
-        """Quantiles of the uncapped RUL.
-
-        Returns:
-            ``unit``, ``time``, and ``q<level>`` for each level, which never cross.
-
-        Raises:
-            ValueError: a level is not between 0 and 1, or given twice.
-        """
-        wanted = [float(v) for v in levels]
-        if not wanted or len(set(wanted)) < len(wanted) or not all(0 < v < 1 for v in wanted):
-            raise ValueError(f"levels={levels} must be different numbers between 0 and 1")
-        frame, distribution = self._distribution(self._fleet(table), every_row)
-        values = distribution.quantiles(wanted)
-        columns = {f"q{v:g}": values[:, i] for i, v in enumerate(wanted)}
-        return frame.select("unit", "time").with_columns(**columns)
-
-    def prob_failure_within(
-        self, table: Any, horizon: float, *, every_row: bool = False
-    ) -> pl.DataFrame:
-        """Probability that a unit fails within the next ``horizon`` units of time.
-
-        Returns:
-            ``unit``, ``time``, ``probability``.
-
-        Raises:
-            ValueError: ``horizon`` is negative or not finite.
-        """
-        if not (np.isfinite(horizon) and horizon >= 0):
-            raise ValueError(f"horizon={horizon} must be a finite time of 0 or more")
-        frame, distribution = self._distribution(self._fleet(table), every_row)
-        within = np.asarray(distribution.prob_failure_within(float(horizon)))
-        return frame.select("unit", "time").with_columns(probability=pl.Series(within))
 
     def evaluate(self, table: Any, *, coverage: float = 0.9, **keys: Any) -> dict[str, Any]:
         """Errors at the last row of units whose remaining life is known.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from grace.uncertainty.distribution import RULDistribution
 from grace.uncertainty.kernel import weighted_survival
 
-__all__ = ["UnitCalibration", "ZoneCalibration", "units_needed"]
+__all__ = ["UnitCalibration", "ZoneCalibration", "cross_calibrated", "units_needed"]
 
 Array = npt.NDArray[np.float64]
 KNOTS = 400
@@ -219,6 +219,43 @@ class UnitCalibration:
                 for zone in state["zones"]
             )
         )
+
+
+def cross_calibrated(
+    raw: RULDistribution,
+    y: npt.ArrayLike,
+    *,
+    unit: npt.ArrayLike,
+    prediction: npt.ArrayLike,
+    fold: npt.ArrayLike,
+    event: npt.ArrayLike | None = None,
+    edges: Sequence[float] | None = None,
+    min_units: int = 30,
+) -> RULDistribution:
+    """Out-of-fold distributions, each fold calibrated on the units of the other folds.
+
+    What is left to see of the calibration on units that it was not fitted on. With one fold the
+    distributions are returned as they are.
+
+    Args:
+        raw: m out-of-fold distributions.
+        y, unit, prediction, event, edges, min_units: as for :meth:`UnitCalibration.fit`.
+        fold: number of the fold of each point, (m,); units are not divided by it.
+    """
+    true, units = np.asarray(y, dtype=np.float64), np.asarray(unit)
+    value, folds = np.asarray(prediction, dtype=np.float64), np.asarray(fold)
+    known = np.ones(len(raw), dtype=bool) if event is None else np.asarray(event, dtype=bool)
+    survival = np.array(raw.survival)
+    for k in np.unique(folds):
+        held = folds == k
+        if held.all() or not known[~held].any():
+            continue
+        calibration = UnitCalibration.fit(
+            raw[~held], true[~held], unit=units[~held], prediction=value[~held],
+            event=known[~held], edges=edges, min_units=min_units,
+        )  # fmt: skip
+        survival[held] = calibration.apply(raw[held], value[held]).survival
+    return RULDistribution(raw.edges, survival, raw.rate)
 
 
 def _enough(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from grace.uncertainty.calibration import UnitCalibration
+from grace.uncertainty.calibration import UnitCalibration, cross_calibrated
 from grace.uncertainty.distribution import RULDistribution, time_edges
 from grace.uncertainty.hazard import HazardDistribution
 from grace.uncertainty.kernel import KernelDistribution
@@ -22,6 +22,7 @@ __all__ = [
     "ConditionalDistribution",
     "DistributionModel",
     "fit_distribution",
+    "held_out_distribution",
     "out_of_fold",
 ]
 
@@ -145,8 +146,13 @@ def out_of_fold(base: str, points: EvaluationPoints, edges: Array) -> tuple[RULD
         (40, 'ResidualDistribution')
     """
     kind = CONDITIONAL_DISTRIBUTIONS[base]
-    folds = points.unit % FOLDS
     final = kind().fit(points, edges)
+    return _without_own_unit(final, points, edges), final
+
+
+def _without_own_unit(final: Any, points: EvaluationPoints, edges: Array) -> RULDistribution:
+    """Distribution of every point by a model like ``final``, fitted without the point's unit."""
+    folds, kind = points.unit % FOLDS, type(final)
     # What a base selects itself (bandwidths) is selected once: on held-out folds.
     again = getattr(final, "bandwidth", None)
     survival, rate = np.ones((len(points), edges.size)), np.ones(len(points))
@@ -157,7 +163,32 @@ def out_of_fold(base: str, points: EvaluationPoints, edges: Array) -> tuple[RULD
         asked = points.select(held)
         predicted = model.predict(asked.prediction, asked.spread, asked.age)
         survival[held], rate[held] = predicted.survival, predicted.rate
-    return RULDistribution(edges, survival, rate), final
+    return RULDistribution(edges, survival, rate)
+
+
+def held_out_distribution(
+    model: DistributionModel, table: pl.DataFrame
+) -> tuple[EvaluationPoints, RULDistribution]:
+    """How the distribution of a predictor does on units that it was not fitted on.
+
+    Args:
+        model: as :func:`fit_distribution` made it.
+        table: the out-of-fold table it was fitted on.
+
+    Returns:
+        The evaluation points, and the distribution of each: conditional distribution fitted
+        without the point's unit, calibrated on the other folds of the table.
+
+    Raises:
+        DataError: as :func:`fit_distribution`.
+    """
+    points = evaluation_points(table, model.prediction, model.candidates)
+    raw = _without_own_unit(model.base, points, model.base.edges_)
+    inner = [zone.high for zone in model.calibration.zones[:-1]]
+    return points, cross_calibrated(
+        raw, points.y, unit=points.unit, prediction=points.prediction, fold=points.fold,
+        event=points.event, edges=inner, min_units=1,
+    )  # fmt: skip
 
 
 def fit_distribution(
@@ -167,6 +198,7 @@ def fit_distribution(
     candidates: Sequence[str] = (),
     step: float | None = None,
     base: str = "kernel",
+    zone_edges: Sequence[float] | None = None,
     min_units: int = 30,
 ) -> DistributionModel:
     """Fit and calibrate the predictive distribution of a predictor on its out-of-fold predictions.
@@ -182,6 +214,8 @@ def fit_distribution(
         step: sampling step; None: the median step between rows of a unit. The first bins are no
             wider than a fiftieth of the longest life left.
         base: a name of ``CONDITIONAL_DISTRIBUTIONS``.
+        zone_edges: inner edges of the calibration zones of predicted RUL, ascending; None:
+            quantiles of the predictions.
         min_units: fewest units of a calibration zone of its own.
 
     Raises:
@@ -220,6 +254,7 @@ def fit_distribution(
         unit=points.unit,
         prediction=points.prediction,
         event=points.event,
+        edges=zone_edges,
         min_units=min_units,
     )
     return DistributionModel(prediction, tuple(candidates), final, calibration)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,8 @@ class EvaluationPoints:
     ``unit`` numbers the units, ``fold`` is the fold a unit was held out in, ``prediction`` the
     out-of-fold point prediction, ``spread`` the standard deviation of the candidates' predictions
     (0 if there is one), ``age`` the time since the unit's first record, ``y`` the RUL where
-    ``event``, else the time known to be survived, ``rows`` how many rows a point stands for.
+    ``event``, else the time known to be survived, ``rows`` how many rows a point stands for, and
+    ``row`` the number of its row in the table (left out: its place among the points).
 
     Example:
         >>> import numpy as np
@@ -45,6 +46,11 @@ class EvaluationPoints:
     y: Array
     event: npt.NDArray[np.bool_]
     rows: Array
+    row: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.row) != len(self.unit):
+            object.__setattr__(self, "row", np.arange(len(self.unit)))
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -133,7 +139,9 @@ def evaluation_points(
         pl.col("censored_after").cast(pl.Float64).fill_nan(None),
     )
     known = table.with_columns(
-        _y=outcome, _event=pl.col("rul_true").cast(pl.Float64).fill_nan(None).is_not_null()
+        _row=pl.int_range(pl.len()),
+        _y=outcome,
+        _event=pl.col("rul_true").cast(pl.Float64).fill_nan(None).is_not_null(),
     ).filter(pl.col("_y").is_not_null() & pl.col(prediction).is_not_null())
     if known.is_empty() or not known["_event"].any():
         raise DataError(
@@ -167,6 +175,7 @@ def evaluation_points(
         y=np.maximum(chosen["_y"].to_numpy(), 0.0),
         event=chosen["_event"].to_numpy(),
         rows=chosen["_rows"].to_numpy().astype(np.float64),
+        row=chosen["_row"].to_numpy().astype(np.int64),
     )
 
 
