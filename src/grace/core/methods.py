@@ -3,7 +3,8 @@
 Names:
 
 * the named cells and their kin: ``baseline, amnl, gaba, grace, uncertainty, gradnorm, dwa``;
-* ``fixed:<w>``: RUL weight w, health weight 1 − w, plain MSE;
+* ``fixed:<w>``: RUL weight w, health weight 1 − w, plain MSE; with a third task, it and health
+  share 1 − w evenly (``fixed`` alone: all tasks count alike);
 * any pair ``<inner>+<outer>``: ``huber+gradnorm``, ``weighted_mse+fixed:0.0477``,
   ``mse+upgrad`` (gradient surgery; extra ``surgery``).
 """
@@ -38,8 +39,12 @@ __all__ = [
 ]
 
 
-def _fixed(argument: str | None = None, **options: Any) -> LossBalancer:
+def _fixed(argument: str | None = None, *, n_tasks: int = 2, **options: Any) -> LossBalancer:
+    """Constant weights; further tasks share evenly what the RUL task leaves."""
     if argument is None:
+        if n_tasks > 2 and not options:
+            even = 1.0 / n_tasks
+            return FixedWeightLoss(even, even, other_weights=(even,) * (n_tasks - 2))
         return FixedWeightLoss(**options)
     try:
         weight = float(argument)
@@ -49,7 +54,10 @@ def _fixed(argument: str | None = None, **options: Any) -> LossBalancer:
         raise ValueError(
             f"fixed:{argument}: the RUL weight must be a number in [0, 1], e.g. fixed:0.0477"
         )
-    return FixedWeightLoss(weight, 1.0 - weight, **options)
+    if n_tasks == 2:
+        return FixedWeightLoss(weight, 1.0 - weight, **options)
+    rest = (1.0 - weight) / (n_tasks - 1)
+    return FixedWeightLoss(weight, rest, other_weights=(rest,) * (n_tasks - 2), **options)
 
 
 @dataclass(frozen=True)
@@ -160,6 +168,7 @@ def build_method(
     *,
     inner_options: dict[str, Any] | None = None,
     outer_options: dict[str, Any] | None = None,
+    n_tasks: int = 2,
 ) -> Method:
     """Build the method called ``name`` (see the module for the forms a name can take).
 
@@ -167,6 +176,7 @@ def build_method(
         name: e.g. ``"grace"``, ``"fixed:0.0477"``, ``"huber+gradnorm"``.
         inner_options: options of the inner loss, e.g. ``{"max_rul": 150.0}``.
         outer_options: options of the balancer, e.g. ``{"beta": 0.999}``.
+        n_tasks: number of tasks K that the balancer weighs: RUL, health, and further ones.
 
     Raises:
         ValueError: the name or an option is unknown or out of range.
@@ -181,7 +191,8 @@ def build_method(
     inner, outer, argument = parse_method(name)
     try:
         arguments = () if argument is None else (argument,)
-        balancer = OUTER_METHODS[outer].build(*arguments, **(outer_options or {}))
+        given: dict[str, Any] = {} if n_tasks == 2 else {"n_tasks": n_tasks}
+        balancer = OUTER_METHODS[outer].build(*arguments, **{**given, **(outer_options or {})})
     except TypeError as error:
         raise ValueError(f"outer method {outer!r}: {error}") from error
     options = dict(inner_options or {})

@@ -54,6 +54,9 @@ class WindowConfig(BaseModel):
 class Batch(NamedTuple):
     """x (B, T, C), capped RUL in learned units (B,), health class (B,), index of the unit (B,).
 
+    ``rul_uncapped`` and ``survived`` (B,), in learned units, are what a survival likelihood reads;
+    targets that are unknown are NaN and −1 (see :class:`WindowSet`).
+
     Example:
         >>> batch = Batch(torch.zeros(8, 30, 14), torch.zeros(8), torch.zeros(8), torch.zeros(8))
         >>> batch.x.shape
@@ -64,6 +67,8 @@ class Batch(NamedTuple):
     rul: Tensor
     health: Tensor
     unit: Tensor
+    rul_uncapped: Tensor | None = None
+    survived: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -176,7 +181,11 @@ class WindowSet:
 
     def batch(self, index: Tensor) -> Batch:
         """Windows and targets of the given numbers (B,)."""
-        return Batch(self.gather(index), self.rul[index], self.health[index], self.unit[index])
+        labels = (self.rul[index], self.health[index], self.unit[index])
+        if self.rul_uncapped is None or self.survived is None:
+            return Batch(self.gather(index), *labels)
+        known = (self.rul_uncapped[index], self.survived[index])
+        return Batch(self.gather(index), *labels, *known)
 
     def last_of_each_unit(self) -> WindowSet:
         """Only the last window of each unit: one prediction per unit."""

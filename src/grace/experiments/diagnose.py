@@ -150,7 +150,7 @@ def diagnose(
     recorder = _Recorder(seconds, on_step)
     trainer = Trainer(
         training_data.model,
-        short.method.build(),
+        short.method.build(n_tasks=short.n_tasks),
         short.training,
         seed=config.seed,
         callbacks=[recorder],

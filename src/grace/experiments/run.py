@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from torch import Tensor
 
 from grace._version import __version__
 from grace.data.errors import DataError
@@ -38,6 +40,7 @@ from grace.experiments.training_data import (
 )
 from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.predictor import Predictor
+from grace.prediction.survival import calibrate_survival
 from grace.training.callbacks import Callback
 from grace.training.checkpoint import CheckpointError, load_checkpoint
 from grace.training.config import RunConfig
@@ -199,12 +202,7 @@ def _run(
     evaluator = RunEvaluator.build(config, data, training_data.split, training_data.preprocessor)
     evaluations, frames = {}, {}
     for monitor, best in fit.best.items():
-        artifact = Artifact(
-            copy_with_weights(training_data.model, best.weights),
-            training_data.preprocessor,
-            config,
-            {},
-        )
+        artifact = _artifact(config, data, training_data, best.weights)
         select_on: Literal["validation", "test"] = "test" if monitor == "test" else "validation"
         evaluations[monitor], *frames[monitor] = evaluator.evaluate(
             Predictor(artifact), select_on=select_on
@@ -221,38 +219,46 @@ def _run(
     for name, frame in zip(("", "validation_"), frames[config.select_on], strict=True):
         write_predictions(folder / f"{name}predictions.parquet", frame)
     write_metrics(folder, evaluation, validation_selected)
-    artifact = Artifact(
-        copy_with_weights(training_data.model, chosen.weights),
-        training_data.preprocessor,
-        config,
-        {
-            "fingerprint": fingerprint,
-            "data_hash": hashes,
-            "source": {"train": asdict(data.train.source), "test": asdict(data.test.source)},
-            "dataset": {
-                "name": data.name,
-                "description": data.description,
-                "citation": data.citation,
-                "synthetic": data.synthetic,
-                "files": [asdict(file) for file in data.files],
-            },
-            "units": {
-                "train": list(training_data.split.train),
-                "validation": list(training_data.split.validation),
-                "n_test": data.test.n_units,
-            },
-            "inputs": list(training_data.input_names),
-            "chosen_epoch": chosen.epoch,
-            "selection_rmse": {name: best.rmse for name, best in fit.best.items()},
-            "epochs_trained": len(fit.history),
-            "computed": {"device": fit.device, "precision": fit.precision},
-            "training_seconds": sum(r.seconds for r in fit.history),
-            "seconds": time.perf_counter() - began,
+    provenance = {
+        "fingerprint": fingerprint,
+        "data_hash": hashes,
+        "source": {"train": asdict(data.train.source), "test": asdict(data.test.source)},
+        "dataset": {
+            "name": data.name,
+            "description": data.description,
+            "citation": data.citation,
+            "synthetic": data.synthetic,
+            "files": [asdict(file) for file in data.files],
         },
-    )
-    artifact.save(folder, with_files=list(EVALUATION_FILES))
+        "units": {
+            "train": list(training_data.split.train),
+            "validation": list(training_data.split.validation),
+            "n_test": data.test.n_units,
+        },
+        "inputs": list(training_data.input_names),
+        "chosen_epoch": chosen.epoch,
+        "selection_rmse": {name: best.rmse for name, best in fit.best.items()},
+        "epochs_trained": len(fit.history),
+        "computed": {"device": fit.device, "precision": fit.precision},
+        "training_seconds": sum(r.seconds for r in fit.history),
+        "seconds": time.perf_counter() - began,
+    }
+    artifact = _artifact(config, data, training_data, chosen.weights)
+    replace(artifact, provenance=provenance).save(folder, with_files=list(EVALUATION_FILES))
     (folder / "checkpoint.pt").unlink(missing_ok=True)  # finished: nothing to resume
     return RunResult(folder, evaluation, validation_selected)
+
+
+def _artifact(
+    config: RunConfig, data: Dataset, training_data: TrainingData, weights: Mapping[str, Tensor]
+) -> Artifact:
+    """The network with these weights; its survival head calibrated on the validation units."""
+    model = copy_with_weights(training_data.model, weights)
+    artifact = Artifact(model, training_data.preprocessor, config, {})
+    if model.survival_head is None:
+        return artifact
+    held_out = data.train.select(training_data.split.validation)
+    return replace(artifact, calibration=calibrate_survival(artifact, held_out))
 
 
 def evaluate_run(
@@ -331,7 +337,7 @@ def _train(
 ) -> FitResult:
     trainer = Trainer(
         training_data.model,
-        config.method.build(),
+        config.method.build(n_tasks=config.n_tasks),
         config.training,
         seed=config.seed,
         run_dir=folder,

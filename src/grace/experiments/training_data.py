@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 
@@ -22,6 +23,7 @@ from grace.training.config import RunConfig
 from grace.training.errors import ConfigError, explain_validation
 from grace.training.memory_estimate import check_fits_in_memory
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
+from grace.uncertainty import time_edges
 
 __all__ = ["TrainingData", "build_training_data", "load_data", "load_stored_data"]
 
@@ -88,6 +90,32 @@ def _thinned(windows: WindowSet) -> WindowSet:
     return windows if step <= 1 else windows.take(torch.arange(0, len(windows), step))
 
 
+def _with_running_units(windows: WindowSet) -> WindowSet:
+    """Windows with a label, and those whose unit was observed for some time after them."""
+    assert windows.survived is not None
+    return windows.take(~windows.rul.isnan() | (windows.survived > 0))
+
+
+def survival_edges(windows: WindowSet, train: Fleet, config: RunConfig) -> torch.Tensor:
+    """Bin edges (K + 1,) of the survival head, in learned units.
+
+    From 0 in steps of the median sampling step (at most a fiftieth of the longest life left),
+    growing geometrically later, to 1.3 times the longest life left.
+    """
+    assert windows.rul_uncapped is not None
+    assert windows.survived is not None
+    longest = float(torch.fmax(windows.rul_uncapped, windows.survived).max())
+    times, inside = train.times(), np.ones(max(train.n_rows - 1, 0), dtype=bool)
+    inside[train.starts()[1:] - 1] = False
+    gaps = np.diff(times)[inside]
+    gaps = gaps[gaps > 0]
+    step = longest / 50.0
+    if gaps.size:
+        step = min(step, config.labels.to_learned(float(np.median(gaps))))
+    edges = time_edges(step, 1.3 * longest, ratio=config.survival.bin_growth)
+    return torch.from_numpy(edges).float()
+
+
 def build_training_data(config: RunConfig, data: Dataset) -> TrainingData:
     """Split by unit, fit on the training units, cut windows, make the network; all by the seed."""
     split = split_units(data.train, config.validation_fraction, seed=config.seed)
@@ -102,6 +130,10 @@ def build_training_data(config: RunConfig, data: Dataset) -> TrainingData:
     table = preprocessor.transform(train)
     windows = WindowSet.build(table, train, config.labels, config.windows)
     check_learnable(windows, config.labels, source=data.name)
+    if config.survival.enabled:
+        windows = _with_running_units(
+            WindowSet.build(table, train, config.labels, config.windows, labelled_only=False)
+        )
     check_fits_in_memory(config, n_windows=len(windows), n_channels=windows.n_channels)
     validation = WindowSet.build(
         preprocessor.transform(held_out), held_out, config.labels, config.windows, every_row=True
@@ -120,5 +152,9 @@ def build_training_data(config: RunConfig, data: Dataset) -> TrainingData:
     with preserve_rng_state(torch.device("cpu")):
         seed_generators(torch.device("cpu"), derived_seed(config.seed, "weights"))
         model = config.model.build(windows.n_channels, config.labels.n_classes)
-    model.rul_head.start_at(float(windows.rul.mean()))
+        if config.survival.enabled:
+            edges = survival_edges(windows, train, config)
+            seed_generators(torch.device("cpu"), derived_seed(config.seed, "survival"))
+            model.add_survival_head(edges)
+    model.rul_head.start_at(float(windows.rul[~windows.rul.isnan()].mean()))
     return TrainingData(split, train, preprocessor, table.names, windows, monitors, model)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from grace.models.backbone import AttentionBlock, BiLSTMEncoder, CNNFrontend, FCFunnel
 from grace.models.optimized import Dropout
+from grace.models.survival_head import SurvivalHead
 from grace.models.task_heads import HealthHead, RULHead
 
 __all__ = ["DualTaskModel"]
@@ -17,7 +18,8 @@ class DualTaskModel(nn.Module):
     """CNN → BiLSTM → attention → funnel → z, and from z a RUL and a health head.
 
     The defaults are the reference model: 3,496,900 parameters at ``c_in=14``, 3,497,476 at 17.
-    Window length is free; only ``c_in`` and ``num_classes`` change with the domain.
+    Window length is free; only ``c_in`` and ``num_classes`` change with the domain. A survival
+    head on z can be added (:meth:`add_survival_head`); what the model returns stays the same.
 
     Args:
         c_in: input channels.
@@ -81,7 +83,29 @@ class DualTaskModel(nn.Module):
         self.funnel = FCFunnel(width, funnel_hidden, shared_dim, dropout_p=0.3 * drop)
         self.rul_head = RULHead(shared_dim)
         self.health_head = HealthHead(shared_dim, num_classes)
+        self.survival_head: SurvivalHead | None = None
+        self.shared_dim = shared_dim
         self.plain = plain
+
+    def add_survival_head(self, edges: Tensor) -> SurvivalHead:
+        """Give the network a third head: hazards of failure over bins of remaining life.
+
+        Its initial weights come from torch's global generator; those of the other parts stay.
+
+        Args:
+            edges: (K + 1,) edges of the bins in learned units, increasing from 0.
+
+        Raises:
+            ValueError: the edges do not increase from 0.
+
+        Example:
+            >>> model = DualTaskModel(lstm_hidden=8, num_heads=2)
+            >>> head = model.add_survival_head(torch.tensor([0.0, 10.0, 20.0]))
+            >>> model.survival_head.hazards(model.features(torch.randn(5, 30, 14))).shape
+            torch.Size([5, 2])
+        """
+        self.survival_head = SurvivalHead(edges, self.shared_dim)
+        return self.survival_head
 
     @property
     def plain(self) -> bool:

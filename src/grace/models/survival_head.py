@@ -11,9 +11,9 @@ __all__ = ["SurvivalHead"]
 class SurvivalHead(nn.Module):
     """z → hazards over bins of remaining life: in_dim → 64 → 32 → K logits, ReLU between.
 
-    Trained with :func:`grace.core.survival.survival_nll`, as a further task of the network or on
-    its frozen feature. The last bias starts at a hazard that spreads failures evenly over the
-    bins: h_k = 1/(K − k).
+    Trained with :func:`grace.core.survival.survival_nll`, as a third task of the network
+    (``survival.enabled=true`` in the configuration of a run) or on its frozen feature. The last
+    bias starts at a hazard that spreads failures evenly over the bins: h_k = 1/(K − k).
 
     Args:
         edges: (K + 1,) edges of the bins, increasing from 0, in the unit of the RUL; kept as a

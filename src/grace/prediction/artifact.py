@@ -38,6 +38,7 @@ from grace.files import (
 )
 from grace.models import DualTaskModel
 from grace.training.config import RunConfig
+from grace.uncertainty import UnitCalibration
 
 __all__ = [
     "FORMAT",
@@ -74,6 +75,8 @@ class Artifact:
         preprocessor: fitted on the training units.
         config: the configuration of the run.
         provenance: data hashes, unit counts, chosen epoch, environment.
+        calibration: of the survival head's distributions, fitted on the validation units; None
+            without a head.
 
     Example:
         >>> artifact = Artifact.load("runs/first")
@@ -87,6 +90,7 @@ class Artifact:
     preprocessor: Preprocessor
     config: RunConfig
     provenance: dict[str, Any]
+    calibration: UnitCalibration | None = None
 
     def save(self, folder: Path, *, with_files: Iterable[str] = ()) -> None:
         """Write the artifact; ``artifact.json`` comes last, so that its presence means complete.
@@ -121,6 +125,7 @@ class Artifact:
                 "model": {
                     "c_in": self.model.c_in,
                     "parameters": sum(p.numel() for p in self.model.parameters()),
+                    **self._survival(),
                 },
                 "config": self.config.model_dump(mode="json"),
                 "preprocessor": self.preprocessor.to_dict(),
@@ -128,6 +133,14 @@ class Artifact:
                 "files": digests,
             },
         )
+
+    def _survival(self) -> dict[str, Any]:
+        """Bin edges and calibration of the survival head; nothing without one."""
+        head = self.model.survival_head
+        if head is None:
+            return {}
+        calibration = None if self.calibration is None else self.calibration.to_dict()
+        return {"survival_edges": head.edges.tolist(), "survival_calibration": calibration}
 
     @classmethod
     def load(cls, folder: str | Path) -> Artifact:
@@ -145,9 +158,14 @@ class Artifact:
             preprocessor = Preprocessor.from_dict(content["preprocessor"])
             with torch.random.fork_rng(devices=[]):  # initial weights that are overwritten
                 model = config.model.build(content["model"]["c_in"], config.labels.n_classes)
+                edges = content["model"].get("survival_edges")
+                if edges is not None:
+                    model.add_survival_head(torch.tensor(edges, dtype=torch.float32))
             # Read here: the library opens paths in UTF-8 only.
             model.load_state_dict(load((folder / "weights.safetensors").read_bytes()))
             provenance = content["provenance"]
+            stored = content["model"].get("survival_calibration")
+            calibration = None if stored is None else UnitCalibration.from_dict(stored)
         except (
             LookupError,
             TypeError,
@@ -162,7 +180,7 @@ class Artifact:
                 f"the version of grace it was written with ({content.get('grace', 'unknown')})."
             ) from error
         _check_finite(model, folder)
-        return cls(model.eval(), preprocessor, config, provenance)
+        return cls(model.eval(), preprocessor, config, provenance, calibration)
 
 
 def _check_finite(model: DualTaskModel, folder: Path) -> None:

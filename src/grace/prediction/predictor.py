@@ -12,18 +12,24 @@ import polars as pl
 import torch
 
 from grace.data.errors import DataError
+from grace.data.feature_table import FeatureTable
 from grace.data.fleet import Fleet
 from grace.data.windows import WindowSet
 from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.runtime import Runtime, make_runtime
+from grace.prediction.survival import survival_distribution
 from grace.training.device import resolve_device
 from grace.training.inference import scoring_batch
+from grace.uncertainty import DistributionMethods, RULDistribution
 
 __all__ = ["Predictor", "score"]
 
 
-class Predictor:
+class Predictor(DistributionMethods):
     """Predicts the RUL and health state of a fleet with a trained artifact.
+
+    An artifact trained with ``survival.enabled=true`` also gives the distribution of the uncapped
+    RUL: ``predict_interval``, ``predict_quantiles``, ``prob_failure_within`` and ``sample``.
 
     Args:
         artifact: the trained model.
@@ -100,6 +106,63 @@ class Predictor:
                 ``unseen="error"``, or a prediction is NaN or infinite.
             ArtifactError: preprocessing and network do not belong together.
         """
+        config = self.artifact.config
+        table, windows = self._windows(fleet, every_row)
+        rul, probabilities = score(
+            self.runtime, windows, n_classes=config.labels.n_classes, batch_size=self.batch_size
+        )
+        ends = windows.ends.numpy()
+        units, times = fleet.frame.get_column(fleet.schema.unit)[ends], table.times[ends]
+        _refuse_non_finite(fleet, units, times, rul, probabilities)
+        columns = {
+            "unit": units,
+            "time": times,
+            "rul": config.labels.from_learned(rul.astype(np.float64)),
+            "health": probabilities.argmax(axis=1),
+        }
+        for c in range(probabilities.shape[1]):
+            columns[f"p_health_{c}"] = probabilities[:, c].astype(np.float64)
+        columns["condition_distance"] = table.condition_distance[ends]
+        return pl.DataFrame(columns)
+
+    def predict_distribution(
+        self, table: Fleet, *, every_row: bool = False
+    ) -> tuple[pl.DataFrame, RULDistribution]:
+        """Distributions of the uncapped RUL by the survival head, at the rows of :meth:`predict`.
+
+        They are computed by the network in PyTorch, whatever the runtime, and calibrated on the
+        validation units of the run.
+
+        Args:
+            table: a fleet.
+            every_row: for every row instead of the last of each unit.
+
+        Returns:
+            ``unit``, ``time`` and ``age`` (time since the unit's first record) of the rows, and
+            their distributions in the fleet's unit of time.
+
+        Raises:
+            ArtifactError: the network has no survival head.
+            DataError: as :meth:`predict`.
+        """
+        features, windows = self._windows(table, every_row)
+        distribution = survival_distribution(
+            self.artifact, windows, device=self.device, batch_size=self.batch_size,
+            source=self.source,
+        )  # fmt: skip
+        ends, begins = windows.ends.numpy(), windows.begins.numpy()
+        times = features.times[ends]
+        frame = pl.DataFrame(
+            {
+                "unit": table.frame.get_column(table.schema.unit)[ends],
+                "time": times,
+                "age": times - features.times[begins],
+            }
+        )
+        return frame, distribution
+
+    def _windows(self, fleet: Fleet, every_row: bool) -> tuple[FeatureTable, WindowSet]:
+        """Inputs of the rows to predict, in the order of the fleet."""
         config, known = self.artifact.config, self.artifact.preprocessor.schema_.time_unit
         if fleet.schema.time_unit != known:
             raise DataError(
@@ -118,24 +181,7 @@ class Predictor:
                 f"network takes {self.artifact.model.c_in}. Remedy: restore the file from a copy, "
                 "or train again."
             )
-        if not every_row:
-            windows = windows.last_of_each_unit()
-        rul, probabilities = score(
-            self.runtime, windows, n_classes=config.labels.n_classes, batch_size=self.batch_size
-        )
-        ends = windows.ends.numpy()
-        units, times = fleet.frame.get_column(fleet.schema.unit)[ends], table.times[ends]
-        _refuse_non_finite(fleet, units, times, rul, probabilities)
-        columns = {
-            "unit": units,
-            "time": times,
-            "rul": config.labels.from_learned(rul.astype(np.float64)),
-            "health": probabilities.argmax(axis=1),
-        }
-        for c in range(probabilities.shape[1]):
-            columns[f"p_health_{c}"] = probabilities[:, c].astype(np.float64)
-        columns["condition_distance"] = table.condition_distance[ends]
-        return pl.DataFrame(columns)
+        return table, windows if every_row else windows.last_of_each_unit()
 
     def input_flags(self, fleet: Fleet) -> pl.DataFrame:
         """What is unusual about the inputs of each unit, compared with training.

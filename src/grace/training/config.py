@@ -26,6 +26,7 @@ __all__ = [
     "MethodConfig",
     "ModelConfig",
     "RunConfig",
+    "SurvivalConfig",
     "TrainingConfig",
     "deep_merge",
 ]
@@ -85,25 +86,51 @@ class MethodConfig(_Section):
     @model_validator(mode="after")
     def _options_fit(self) -> MethodConfig:
         build_inner_loss(parse_method(self.name)[0], **self.inner_options)
-        try:
-            balancer = self.build(cap=125.0).outer
-        except ImportError:
-            return self  # the missing package is reported when the method is built
-        if balancer.n_tasks != 2:
-            raise ValueError(f"outer_options make a balancer of {balancer.n_tasks} tasks, not of 2")
         return self
 
-    def build(self, cap: float = LEARNED_CAP) -> Method:
+    def check(self, n_tasks: int) -> None:
+        """Refuse options that make no balancer of this many tasks.
+
+        Raises:
+            ValueError: an option is unknown or out of range, or is for another number of tasks.
+        """
+        try:
+            balancer = self.build(n_tasks=n_tasks).outer
+        except ImportError:
+            return  # the missing package is reported when the method is built
+        if balancer.n_tasks != n_tasks:
+            raise ValueError(
+                f"outer_options make a balancer of {balancer.n_tasks} tasks, not of {n_tasks}"
+            )
+
+    def build(self, cap: float = LEARNED_CAP, *, n_tasks: int = 2) -> Method:
         """A new method; the failure bias starts at the cap unless an option says otherwise.
 
         Args:
             cap: the label cap in learned units, as the losses see it.
+            n_tasks: number of tasks: RUL, health, and the survival head where there is one.
         """
         inner, *_ = parse_method(self.name)
         options = dict(self.inner_options)
         if inner == "weighted_mse":
             options.setdefault("max_rul", cap)
-        return build_method(self.name, inner_options=options, outer_options=self.outer_options)
+        return build_method(
+            self.name, inner_options=options, outer_options=self.outer_options, n_tasks=n_tasks
+        )
+
+
+class SurvivalConfig(_Section):
+    """The survival head as a third task: hazards of failure over bins of uncapped remaining life.
+
+    Args:
+        enabled: train it; the balancer then weighs three tasks, and units still running
+            contribute their likelihood.
+        bin_growth: quotient of neighbouring bin edges beyond the first bins, which are one
+            sampling step wide. The last edge is 1.3 times the longest life left in training.
+    """
+
+    enabled: bool = False
+    bin_growth: float = Field(1.1, gt=1.0, le=4.0)
 
 
 class TrainingConfig(_Section):
@@ -188,6 +215,7 @@ class RunConfig(_Section):
             and selection. ``all``: every row. ``truncated``: several truncations of each unit, as
             a test set of running units has one, and equal weight per unit.
         evaluate_baselines: also fit and evaluate the trivial baselines.
+        survival: the survival head as a third task.
 
     Example:
         >>> config = RunConfig.load(preset="fast", overrides={"dataset": "FD001", "seed": 42})
@@ -209,6 +237,17 @@ class RunConfig(_Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    survival: SurvivalConfig = Field(default_factory=SurvivalConfig)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks that the balancer weighs."""
+        return 3 if self.survival.enabled else 2
+
+    @model_validator(mode="after")
+    def _method_weighs_the_tasks(self) -> RunConfig:
+        self.method.check(self.n_tasks)
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -272,7 +311,8 @@ class RunConfig(_Section):
         Not included: the name of the preset, the intervals of logging and checkpoints, and the
         batch size of prediction. A run can be resumed with other values of these.
         """
-        return hashlib.sha256(self.model_dump_json(exclude=_NO_RESULT).encode()).hexdigest()
+        left_out = {**_NO_RESULT} if self.survival.enabled else {**_NO_RESULT, "survival": True}
+        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

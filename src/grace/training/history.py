@@ -23,9 +23,10 @@ class EpochRecord:
         rul_loss: loss of the RUL task, mean over the epoch's steps.
         health_loss: loss of the health task, mean over the epoch's steps.
         grad_norm: gradient norm before clipping, mean over the epoch's steps.
-        weights: task weights (RUL, health) at the end of the epoch.
+        weights: task weights (RUL, health, further tasks) at the end of the epoch.
         rmse: RMSE of each monitor on capped labels, in the unit of time.
         seconds: wall-clock time of the epoch.
+        other_losses: losses of further tasks, mean over the epoch's steps.
     """
 
     epoch: int
@@ -38,6 +39,7 @@ class EpochRecord:
     weights: list[float]
     rmse: dict[str, float]
     seconds: float
+    other_losses: list[float] = field(default_factory=list)
 
 
 @dataclass

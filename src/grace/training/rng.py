@@ -11,10 +11,11 @@ import torch
 
 __all__ = ["derived_seed", "preserve_rng_state", "seed_generators"]
 
-_PURPOSES = {"weights": 0, "order": 1, "noise": 2}
+_PURPOSES = {"weights": 0, "order": 1, "noise": 2, "survival": 3}
+Purpose = Literal["weights", "order", "noise", "survival"]
 
 
-def derived_seed(seed: int, purpose: Literal["weights", "order", "noise"], epoch: int = 0) -> int:
+def derived_seed(seed: int, purpose: Purpose, epoch: int = 0) -> int:
     """A seed for one purpose in one epoch; unrelated to those of other purposes and epochs."""
     words = np.random.SeedSequence([seed, _PURPOSES[purpose], epoch]).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))  # torch takes signed integers

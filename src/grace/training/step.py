@@ -170,7 +170,8 @@ def training_step(
     Args:
         s: model, method, optimiser and their settings; updated in place.
         batch: x (B, T, C), capped RUL (B,), health class (B,); under data-parallel training the
-            share of this rank.
+            share of this rank. With further tasks, the RUL may be unknown (NaN, class −1): such
+            windows add nothing to the first two losses, which stay means over the whole batch.
         diagnose: measure the task gradients even if the method does not need them.
         log: fill the diagnostics with the values that are available; without it they stay empty.
 
@@ -185,7 +186,7 @@ def training_step(
         z = s.network.features(x)
         rul, logits = s.network.heads(z)
         others = [task(z, batch) for task in s.other_tasks]
-    losses = [s.method.inner(rul.float(), batch.rul), health_loss(logits.float(), batch.health)]
+    losses = [*_labelled_losses(s, rul.float(), logits.float(), batch)]
     losses += [loss.float() for loss in others]
     share = s.ranks.share(len(x), x)
     values = torch.stack(losses).detach()
@@ -210,6 +211,22 @@ def training_step(
         s.average.update_parameters(s.network)
     weights = s.method.outer.weights.clone()
     return StepLog(total.detach(), values, grad_norm, weights, diagnostics)
+
+
+def _labelled_losses(
+    s: TrainState, rul: Tensor, logits: Tensor, batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """Losses of the RUL and health tasks; only where there are further tasks may labels lack."""
+    unknown = batch.health < 0 if s.other_tasks else None
+    if unknown is None or not bool(unknown.any()):
+        return s.method.inner(rul, batch.rul), health_loss(logits, batch.health)
+    known = ~unknown
+    if not bool(known.any()):
+        return rul.sum() * 0.0, logits.sum() * 0.0
+    # A mean over the whole batch, so that losses of ranks add up whatever each of them knows.
+    share = known.float().mean()
+    inner = s.method.inner(rul[known], batch.rul[known])
+    return inner * share, health_loss(logits[known], batch.health[known]) * share
 
 
 def _augmented(s: TrainState, x: Tensor) -> Tensor:
@@ -305,7 +322,7 @@ def _not_finite(
     logits: Tensor,
 ) -> NonFiniteLossError:
     """The error with the units that have bad data; without any, bad predictions; else all."""
-    data = batch.x.isfinite().flatten(1).all(1) & batch.rul.isfinite()
+    data = batch.x.isfinite().flatten(1).all(1) & (batch.rul.isfinite() | (batch.health < 0))
     good = rul.isfinite() & logits.isfinite().all(1) if bool(data.all()) else data
     if s.ranks.count > 1 and bool(good.all()):
         return NonFiniteLossError(f"{problem} (no value of this rank is the cause)", ())

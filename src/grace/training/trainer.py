@@ -31,6 +31,7 @@ from grace.training.jsonl_logger import JSONLLogger
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 from grace.training.schedule import LearningRate
 from grace.training.step import NonFiniteLossError, TrainState, training_step
+from grace.training.survival_task import survival_tasks
 from grace.training.training_state import restore_training, stored_precision, training_state
 
 __all__ = [
@@ -46,6 +47,9 @@ __all__ = [
 @dataclass
 class Trainer:
     """Trains a model by a method on windows.
+
+    A network with a survival head is trained on three tasks; the method's balancer must weigh as
+    many, and ``train`` may hold windows whose RUL is unknown.
 
     All randomness derives from ``seed``: :meth:`fit` seeds torch's global generators and restores
     their state afterwards.
@@ -123,7 +127,8 @@ class Trainer:
         )
         self.model.to(device)
         self.method.outer.to(device)
-        self.method.outer.on_fit_start(target_std=float(train.rul.double().std(correction=0)))
+        known = train.rul[~train.rul.isnan()]
+        self.method.outer.on_fit_start(target_std=float(known.double().std(correction=0)))
         optimizer = make_optimizer(self.model, self.method, cfg)
         average = weight_average(self.model, cfg.ema_decay, warmup=cfg.ema_warmup)
         train_state = TrainState(
@@ -136,6 +141,7 @@ class Trainer:
             cfg.input_noise,
             cfg.offset_noise,
             None if train.offset_group is None else train.offset_group.to(device),
+            survival_tasks(self.model),
         )
         rate = LearningRate(optimizer, cfg)
         parts = {
@@ -221,7 +227,7 @@ class Trainer:
             if rmse[name] < result.best[name].rmse:
                 weights = {k: v.detach().cpu().clone() for k, v in evaluated.state_dict().items()}
                 result.best[name] = Best(epoch, rmse[name], weights)
-        loss, grad_norm, rul_loss, health_loss = means[:4].tolist()
+        loss, grad_norm, rul_loss, health_loss, *other_losses = means.tolist()
         return EpochRecord(
             epoch=epoch,
             step=(epoch + 1) * len(batches),
@@ -233,6 +239,7 @@ class Trainer:
             weights=self.method.outer.weights.tolist(),
             rmse=rmse,
             seconds=time.perf_counter() - began,
+            other_losses=other_losses,
         )
 
     def _order(self, epoch: int, count: int, device: torch.device) -> list[Tensor]:
