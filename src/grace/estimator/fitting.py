@@ -17,6 +17,7 @@ from grace.data.labels import LabelConfig
 from grace.data.preprocessing import Preprocessor, PreprocessorConfig
 from grace.data.splits import kfold_units
 from grace.data.table import TableSchema
+from grace.estimator.inputs import with_conditions
 from grace.estimator.report import LEFT_OUT
 from grace.estimator.saved_model import STACK, Learned
 from grace.training.config import RunConfig
@@ -79,7 +80,14 @@ def learn(
     )
     stack = Stack().fit(oof)
     used = {name: oof[name].to_numpy() for name in stack.used}
-    oof = oof.with_columns(pl.Series(STACK, stack.predict(used)))
+    # Compares the inputs of a prediction with those of training; predicts nothing.
+    input_check = Preprocessor(
+        PreprocessorConfig(missing_channel="fill", unseen="nearest", robust_limits=True),
+        default_conditions="auto" if fleet.schema.settings else 1,
+    ).fit(fleet)
+    oof = with_conditions(
+        oof.with_columns(pl.Series(STACK, stack.predict(used))), fleet, input_check
+    )
     learned = Learned(
         fleet_schema=fleet.schema,
         table_schema=table_schema,
@@ -89,11 +97,7 @@ def learn(
         candidates=fit_each(list(used), fleet, labels, seed=seed, options=options),
         stack=stack,
         distribution=fit_distribution(oof, STACK, candidates=list(used) if len(used) > 1 else ()),
-        # Compares the inputs of a prediction with those of training; predicts nothing.
-        input_check=Preprocessor(
-            PreprocessorConfig(missing_channel="fill", unseen="nearest", robust_limits=True),
-            default_conditions="auto" if fleet.schema.settings else 1,
-        ).fit(fleet),
+        input_check=input_check,
         static=fleet.units.select("unit", *fleet.schema.static),
         provenance={
             "source": asdict(fleet.source),

@@ -12,12 +12,13 @@ from grace.candidates import predict_each
 from grace.candidates.life_table import ages
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
+from grace.data.preprocessing import Preprocessor
 from grace.data.table import TableSchema, read_table
 from grace.data.table.issue_log import IssueLog
 from grace.data.table.sources import load_raw_table
 from grace.estimator.saved_model import STACK, Learned
 
-__all__ = ["fleet_like_training", "predict_rows", "wanted_rows"]
+__all__ = ["fleet_like_training", "predict_rows", "wanted_rows", "with_conditions"]
 
 
 def fleet_like_training(table: Any, learned: Learned, **keys: Any) -> Fleet:
@@ -96,6 +97,28 @@ def predict_rows(fleet: Fleet, rows: npt.NDArray[np.int64], learned: Learned) ->
             STACK: stack,
         }
     )
+
+
+def with_conditions(table: pl.DataFrame, fleet: Fleet, preprocessor: Preprocessor) -> pl.DataFrame:
+    """A table of rows of a fleet with the operating condition of each, if there are several.
+
+    Args:
+        table: columns ``unit`` and ``time`` of rows of the fleet.
+        fleet: the fleet.
+        preprocessor: fitted on it.
+    """
+    found = preprocessor.conditions_
+    if len(found.centers_) < 2:
+        return table
+    labels, _ = found.assign(fleet.values(fleet.schema.settings))
+    every = pl.DataFrame(
+        {
+            "unit": fleet.frame.get_column(fleet.schema.unit),
+            "time": fleet.times(),
+            "condition": labels,
+        }
+    )
+    return table.join(every, on=["unit", "time"], how="left", maintain_order="left")
 
 
 def _columns(table: Any, schema: TableSchema) -> list[str]:

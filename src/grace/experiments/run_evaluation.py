@@ -26,10 +26,28 @@ from grace.evaluation import (
 from grace.prediction.predictor import Predictor
 from grace.training.config import RunConfig
 
-__all__ = ["Baselines", "RunEvaluator", "differences", "fit_baselines"]
+__all__ = [
+    "DISTRIBUTION_LEVELS",
+    "Baselines",
+    "RunEvaluator",
+    "differences",
+    "fit_baselines",
+    "quantile_column",
+]
 
 Values = npt.NDArray[np.float64]
+DISTRIBUTION_LEVELS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.975, 0.995)
 HELD_OUT = "validation units, observed to their failure; the checkpoint was selected on them"
+
+
+def quantile_column(level: float) -> str:
+    """Name of the column of a quantile of the uncapped RUL, written where there is a survival head.
+
+    Example:
+        >>> quantile_column(0.05)
+        'rul_q0.05'
+    """
+    return f"rul_q{level:g}"
 
 
 @dataclass(frozen=True)
@@ -114,11 +132,29 @@ class RunEvaluator:
         return cls(config, data, split, baselines)
 
     def predictions(self, predictor: Predictor, fleet: Fleet) -> pl.DataFrame:
-        """Predictions at every row of ``fleet``, with true RUL and ``baseline_<name>`` columns."""
+        """Predictions at every row of ``fleet``, with true RUL and ``baseline_<name>`` columns.
+
+        Where there are several operating conditions, ``condition`` is the number of that of the
+        row; where the network has a survival head, ``rul_q0.05`` … are quantiles of its
+        distribution.
+        """
         trivial = {} if self.baselines is None else self.baselines.predict(fleet)
+        more: dict[str, pl.Series] = {}
+        conditions = predictor.artifact.preprocessor.conditions_
+        if len(conditions.centers_) > 1:
+            labels, _ = conditions.assign(fleet.values(fleet.schema.settings))
+            more["condition"] = pl.Series(labels)
+        if predictor.artifact.model.survival_head is not None:
+            _, distribution = predictor.predict_distribution(fleet, every_row=True)
+            values = distribution.quantiles(DISTRIBUTION_LEVELS)
+            more |= {
+                quantile_column(level): pl.Series(values[:, i])
+                for i, level in enumerate(DISTRIBUTION_LEVELS)
+            }
         return predictor.predict(fleet, every_row=True).with_columns(
             rul_true=pl.Series(fleet.rul()),
             rul_true_capped=pl.Series(capped_rul(fleet, self.config.labels)),
+            **more,
             **{f"baseline_{name}": pl.Series(values) for name, values in trivial.items()},
         )
 

@@ -36,7 +36,7 @@ def coverage_by_zone(
         ax: axes to draw on; None draws a new figure.
         nominal: nominal coverage, drawn as a line.
         level: level of the binomial (Wilson) intervals.
-        time_unit: unit of RUL.
+        time_unit: unit of what the zones are of; "" if it has none, such as a condition.
         what: what the zones are of.
 
     Returns:

@@ -121,7 +121,8 @@ def zone_names(ax: Axes, frame: pl.DataFrame, time_unit: str, what: str = "true 
     rows = zip(names, frame["n"].to_list(), strict=True)
     ax.set_xticks(range(len(names)), [f"{name}\nn = {n:,}" for name, n in rows])
     ax.tick_params(axis="x", length=0)
-    ax.set(xlabel=f"{what}, {time_unit}", xlim=(-0.5, len(names) - 0.5))
+    label = f"{what}, {time_unit}" if time_unit else what
+    ax.set(xlabel=label, xlim=(-0.5, len(names) - 0.5))
 
 
 def sample_zones(n: int = 60, seed: int = 0) -> pl.DataFrame:

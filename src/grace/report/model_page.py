@@ -8,12 +8,19 @@ import polars as pl
 from grace import plots
 from grace.estimator import RULModel
 from grace.formatting import number, percent
+from grace.report.distribution_figures import (
+    DistributionCheck,
+    coverage_rows,
+    distribution_figures,
+    distribution_summary,
+)
 from grace.report.document import (
     DocumentSection,
     DocumentTable,
     FigureSheet,
     render_document,
 )
+from grace.uncertainty import EvaluationPoints, RULDistribution, held_out_distribution
 
 __all__ = ["model_page"]
 
@@ -50,6 +57,7 @@ def model_page(model: RULModel, *, name: str) -> str:
             ax = plots.predictions_by_true_rul(last, time_unit=unit, cap=report.cap)
             text = "Several moments of each unit's life, predicted without the unit."
             fit_figures.append(sheet.add(ax, "Out-of-fold predictions.", text))
+        distribution = _distribution_section(model, known, sheet)
     candidates = DocumentTable(
         f"Out-of-fold errors over {report.n_units} units; RMSE in {unit}.",
         ("Candidate", "What it is", "RMSE", "Of the cap", "Weight"),
@@ -79,6 +87,68 @@ def model_page(model: RULModel, *, name: str) -> str:
                 "candidates", "Candidates", texts=out, figures=error_figures, tables=[candidates]
             ),
             DocumentSection("predictions", "Predictions", figures=fit_figures),
+            distribution,
             DocumentSection("settings", "Settings", tables=[settings]),
         ],
     )
+
+
+def _distribution_section(
+    model: RULModel, known: pl.DataFrame, sheet: FigureSheet
+) -> DocumentSection:
+    """Coverage, reliability, PIT and bands on units that the distribution was not fitted on."""
+    title, statement = "Predictive distribution", model.distribution_.calibration.statement(0.9)
+    if model.oof_ is None or not known.height:
+        return DocumentSection("distribution", title, texts=[statement])
+    points, d = held_out_distribution(model.distribution_, model.oof_)
+    labels, unit = model.labels_, model.report_.time_unit
+    table = model.oof_[points.row]
+    check = DistributionCheck(
+        distribution=d,
+        y=points.y,
+        event=points.event,
+        unit=points.unit,
+        prediction=points.prediction,
+        zone_edges=tuple(sorted({*labels.health_thresholds, labels.cap})),
+        horizon=float(labels.health_thresholds[-1]),
+        time_unit=unit,
+        condition=table["condition"].to_numpy() if "condition" in table.columns else None,
+    )
+    metrics = check.metrics()
+    figures = [sheet.add(*drawn) for drawn in distribution_figures(check, metrics)]
+    shown = _band(points, d)
+    if shown is not None:
+        text = "A unit of median life: median and 90% interval, predicted without the unit."
+        figures.insert(
+            0, sheet.add(plots.rul_interval(shown, time_unit=unit), "RUL over time.", text)
+        )
+    coverage = DocumentTable(
+        "Coverage of the intervals on held-out units, uncapped life; width and interval score of "
+        f"the 90% intervals in {unit}.",
+        ("Rows", "Number", "80%", "90%", "95%", "Mean width", "Interval score"),
+        coverage_rows(metrics),
+        numeric=frozenset(range(1, 7)),
+    )
+    said = distribution_summary(check, metrics)
+    return DocumentSection(
+        "distribution", title, texts=[statement, said], figures=figures, tables=[coverage]
+    )
+
+
+def _band(points: EvaluationPoints, d: RULDistribution) -> pl.DataFrame | None:
+    """Points of the failed unit of median life over its age, with their intervals."""
+    failed = np.unique(points.unit[points.event])
+    if not failed.size:
+        return None
+    chosen = failed[failed.size // 2]  # units are numbered by their life
+    mine = np.flatnonzero(points.unit == chosen)
+    mine = mine[np.argsort(points.age[mine])]
+    if mine.size < 2:
+        return None
+    lower, upper = d[mine].interval(0.9)
+    return pl.DataFrame(
+        {
+            "time": points.age[mine], "rul": d[mine].median, "lower": lower, "upper": upper,
+            "rul_true": np.where(points.event[mine], points.y[mine], np.nan),
+        }
+    )  # fmt: skip

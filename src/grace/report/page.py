@@ -40,6 +40,7 @@ SECTIONS = (
     Section("units", "Units by maintenance urgency", "Urgency"),
     Section("time", "RUL over time", "RUL over time"),
     Section("sorted", "Predicted and true RUL of all test units", "Predicted and true"),
+    Section("distribution", "Predictive distribution", "Distribution"),
     Section("zones", "Error by true RUL", "Error by zone"),
     Section("health", "Health state", "Health state"),
     Section("prognostics", "How early predictions are accurate", "Prognostics"),

@@ -17,6 +17,7 @@ from grace.formatting import count, number, percent, plain_name
 from grace.plots.balance import logged
 from grace.plots.prognostics import FEW
 from grace.plots.style import figure_style, new_figure
+from grace.report.distribution_section import distribution_section
 from grace.report.intervals import level_of
 from grace.report.run_data import RunData, Trajectory
 from grace.report.select_units import SelectedUnit, cone_unit
@@ -76,6 +77,7 @@ class ReportFigures:
             self.drawn = {
                 "trajectories": [self._trajectory(c) for c in chosen],
                 "sorted_units": self._sorted(),
+                "distribution": distribution_section(self.m, chosen, self._figure),
                 "zone_figures": self._zones(),
                 "health_figures": self._health(),
                 "prognostic_figures": self._prognostics(),
