@@ -2,6 +2,7 @@
 
     python benchmarks/oof_tables.py STORE
     python benchmarks/uncertainty.py STORE --out benchmarks/results/uncertainty.json
+    python benchmarks/uncertainty.py STORE --truncate
     python benchmarks/uncertainty.py STORE --document
 
 The distributions are compared and chosen on out-of-fold predictions of training units. The chosen
@@ -43,6 +44,8 @@ from grace.uncertainty import (
     out_of_fold,
     time_edges,
 )
+from grace.uncertainty.kernel import KernelDistribution
+from grace.uncertainty.points import point_inputs
 from grace.uncertainty.references import REFERENCES, QuantileBoostingReference
 
 GUIDE = Path(__file__).parents[1] / "docs" / "uncertainty.md"
@@ -171,6 +174,47 @@ def compare_on_training_units(
             "bandwidth": getattr(fitted, "bandwidth", None),
             "seconds": time.perf_counter() - began,
         }
+    return results
+
+
+def truncations(table: pl.DataFrame, *, per_unit: int = 10) -> pl.DataFrame:
+    """Rows of every unit spread evenly over RUL 5 to 150, as test sets of running units are cut."""
+    near = table.filter(pl.col("rul_true").is_between(5.0, 150.0)).sort("unit", "time")
+    row, size = pl.int_range(pl.len()).over("unit"), pl.len().over("unit")
+    phase = (pl.col("unit").rank("dense").cast(pl.Float64) * 0.618) % 1.0
+    stretch = (row * per_unit / size + phase).floor()
+    return near.filter(stretch != ((row - 1) * per_unit / size + phase).floor())
+
+
+def truncate_training_units(table: pl.DataFrame) -> dict[str, Any]:
+    """Pseudo-test sets cut from held-out training units: quantile zones against fixed edges.
+
+    Conditional distribution, bandwidth apart, and calibration are those of the other folds.
+    """
+    points = evaluation_points(table, "stack", CANDIDATES)
+    edges = time_edges(1.0, 1.3 * float(points.y.max()))
+    raw, fitted = out_of_fold("kernel", points, edges)
+    cut = truncations(table)
+    prediction, spread, age = point_inputs(cut, "stack", CANDIDATES)
+    y, fold = cut["rul_true"].to_numpy(), cut["fold"].to_numpy()
+    results = {}
+    for name, inner in (("quantiles", None), ("fixed", CALIBRATION_EDGES)):
+        survival = np.ones((len(y), edges.size))
+        rate = np.ones(len(y))
+        for k in np.unique(points.fold):
+            held, mine = points.fold == k, fold == k
+            base = KernelDistribution(fitted.bandwidth).fit(points.select(~held), edges)
+            calibration = UnitCalibration.fit(
+                raw[~held],
+                points.y[~held],
+                unit=points.unit[~held],
+                prediction=points.prediction[~held],
+                edges=inner,
+            )
+            part = base.predict(prediction[mine], spread[mine], age[mine])
+            part = calibration.apply(part, prediction[mine])
+            survival[mine], rate[mine] = part.survival, part.rate
+        results[name] = scores(RULDistribution(edges, survival, rate), y, prediction, seed=0)
     return results
 
 
@@ -305,6 +349,7 @@ def main() -> None:
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--data-root", default=None)
     parser.add_argument("--document", action="store_true", help="only write the guide's tables")
+    parser.add_argument("--truncate", action="store_true", help="only pseudo-test sets")
     parser.add_argument("--no-test", action="store_true", help="compare on training units only")
     args = parser.parse_args()
     results: dict[str, Any] = {}
@@ -321,6 +366,10 @@ def main() -> None:
         weights = stack_weights(table, config.labels.cap or 125.0)
         table = with_stack(table, weights)
         entry = results.setdefault(name, {})
+        if args.truncate:
+            entry["truncated"] = truncate_training_units(table)
+            args.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            continue
         entry["stack"] = dict(zip(CANDIDATES, weights.tolist(), strict=True))
         entry["training"] = compare_on_training_units(table, folds)
         base = min(CONDITIONAL_DISTRIBUTIONS, key=lambda b: entry["training"][b]["crps"])
@@ -335,8 +384,20 @@ def main() -> None:
 
 def document(results: dict[str, Any]) -> None:
     """Write the tables of the guide."""
-    compared, tested, differences = [], [], []
+    compared, tested, differences, truncated = [], [], [], []
     for name, entry in results.items():
+        for which, metrics in entry.get("truncated", {}).items():
+            nine = [i for i in metrics["intervals"] if i["nominal"] == COVERAGE]
+            zones = ", ".join(f"{i['coverage']:.1%} of {i['n']}" for i in nine[1:])
+            truncated.append(
+                [
+                    f"{name} `{which}`",
+                    f"{metrics['crps']:.2f}",
+                    f"{nine[0]['interval_score']:.1f}",
+                    f"{nine[0]['coverage']:.1%} ({zones})",
+                    f"{nine[0]['mean_width']:.1f}",
+                ]
+            )
         for which, metrics in entry["training"].items():
             nine = next(i for i in metrics["intervals"] if i["nominal"] == COVERAGE)
             compared.append(
@@ -372,6 +433,8 @@ def document(results: dict[str, Any]) -> None:
         )
     heads = ["", "CRPS", "interval score 90%", "coverage", "mean width"]
     replace_between(GUIDE, "compared", markdown(heads, compared))
+    if truncated:
+        replace_between(GUIDE, "truncated", markdown(heads, truncated))
     replace_between(GUIDE, "tested", markdown(heads, tested))
     replace_between(GUIDE, "differences", markdown(["", "CRPS", "interval score 90%"], differences))
 
