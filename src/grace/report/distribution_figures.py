@@ -11,11 +11,11 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from grace import plots
+from grace.evaluation.distribution_scores import randomised_pit
 from grace.evaluation.probabilistic import (
     DistributionMetrics,
     IntervalMetrics,
     evaluate_distribution,
-    randomised_pit,
 )
 from grace.formatting import count, number, percent
 from grace.uncertainty import RULDistribution

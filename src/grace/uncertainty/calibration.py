@@ -241,6 +241,16 @@ def cross_calibrated(
         raw: m out-of-fold distributions.
         y, unit, prediction, event, edges, min_units: as for :meth:`UnitCalibration.fit`.
         fold: number of the fold of each point, (m,); units are not divided by it.
+
+    Example:
+        >>> import numpy as np
+        >>> edges, n = np.linspace(0.0, 100.0, 11), 40
+        >>> raw = RULDistribution(edges, np.tile(1.0 - edges / 100.0, (n, 1)))
+        >>> y = np.random.default_rng(0).uniform(40.0, 60.0, n)  # the distributions are too wide
+        >>> unit = np.arange(n)
+        >>> calibrated = cross_calibrated(raw, y, unit=unit, prediction=y, fold=unit % 2)
+        >>> bool((calibrated.interval(0.8)[1] < raw.interval(0.8)[1]).all())
+        True
     """
     true, units = np.asarray(y, dtype=np.float64), np.asarray(unit)
     value, folds = np.asarray(prediction, dtype=np.float64), np.asarray(fold)

@@ -20,6 +20,21 @@ class DistributionMethods:
     A subclass implements :meth:`predict_distribution`; because everything comes from the same
     survival curves, the answers cannot contradict each other. Times are uncapped and in the
     fleet's unit of time.
+
+    Example:
+        >>> from grace.uncertainty import RULDistribution
+        >>> class Always(DistributionMethods):
+        ...     def predict_distribution(self, table, *, every_row=False):
+        ...         rows = table.select("unit", "time", age=pl.col("time"))
+        ...         curve = np.tile([1.0, 0.5, 0.0], (rows.height, 1))
+        ...         return rows, RULDistribution(np.array([0.0, 10.0, 20.0]), curve)
+        >>> rows = pl.DataFrame({"unit": ["a"], "time": [7.0]})
+        >>> Always().predict_quantiles(rows, [0.25, 0.5]).row(0)
+        ('a', 7.0, 5.0, 10.0)
+        >>> Always().prob_failure_within(rows, 5.0)["probability"].to_list()
+        [0.25]
+        >>> Always().sample(rows, 3, seed=0).columns
+        ['unit', 'time', 'draw', 'rul']
     """
 
     @abstractmethod
