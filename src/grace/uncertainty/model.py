@@ -181,6 +181,17 @@ def held_out_distribution(
 
     Raises:
         DataError: as :func:`fit_distribution`.
+
+    Example:
+        >>> import numpy as np, polars as pl
+        >>> rng = np.random.default_rng(0)
+        >>> unit, rul = np.repeat(np.arange(20), 10), np.tile(np.arange(90.0, -1.0, -10.0), 20)
+        >>> table = pl.DataFrame({"unit": unit, "age": 90.0 - rul, "rul_true": rul,
+        ...     "censored_after": None, "fold": unit % 5,
+        ...     "network": rul * np.repeat(rng.lognormal(0, 0.2, 20), 10)})
+        >>> points, d = held_out_distribution(fit_distribution(table, "network"), table)
+        >>> len(points) == len(d) == table.height
+        True
     """
     points = evaluation_points(table, model.prediction, model.candidates)
     raw = _without_own_unit(model.base, points, model.base.edges_)
