@@ -99,6 +99,7 @@ class DualTaskModel(nn.Module):
             ValueError: the edges do not increase from 0.
 
         Example:
+            >>> import torch
             >>> model = DualTaskModel(lstm_hidden=8, num_heads=2)
             >>> head = model.add_survival_head(torch.tensor([0.0, 10.0, 20.0]))
             >>> model.survival_head.hazards(model.features(torch.randn(5, 30, 14))).shape
