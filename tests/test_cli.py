@@ -154,6 +154,10 @@ def test_layers_of_configuration(tiny: Path) -> None:
         (["--method", "grase"], "did you mean 'grace'"),
         (["--method", "gaba:0.5"], "only 'fixed' takes an argument"),
         (["--preset", "quick"], "choose from fast, reference, paper"),
+        (
+            ["--preset", "best", "--epochs", "3"],
+            "settings of training have no effect with --preset best",
+        ),
         (["--set", "training.lrr=1"], "unknown key 'training.lrr'"),
         (["--set", "training.lr"], "write key=value"),
         (["--set", "training.lr=["], "not a valid YAML value"),

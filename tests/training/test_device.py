@@ -49,7 +49,7 @@ def test_auto_asks_the_gpu_for_units_of_its_own(
 
 def test_the_presets_say_what_the_guides_say_of_them() -> None:
     chosen = {name: RunConfig.load(preset=name).training.precision for name in PRESETS}
-    assert chosen == {"fast": "fp32", "reference": "auto", "paper": "fp32"}
+    assert chosen == {"fast": "fp32", "reference": "auto", "paper": "fp32", "best": "fp32"}
 
 
 def test_what_is_asked_for_is_not_second_guessed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Candidate predictors of RUL, their comparison out of fold by unit, and their stack."""
 
 from grace.candidates.base import Candidate
+from grace.candidates.early import EarlyShift
+from grace.candidates.fold_mean import FoldMean
 from grace.candidates.out_of_fold import evaluation_rows, out_of_fold
 from grace.candidates.registry import (
     CANDIDATES,
@@ -18,6 +20,8 @@ __all__ = [
     "Candidate",
     "CandidateError",
     "CandidateOptions",
+    "EarlyShift",
+    "FoldMean",
     "SharedFeatures",
     "Stack",
     "evaluation_rows",

@@ -24,7 +24,7 @@ from grace.data.windows import WindowSet
 from grace.models import DualTaskModel
 from grace.training.config import RunConfig, deep_merge
 from grace.training.inference import predict_windows
-from grace.training.presets import DEFAULT_PRESET
+from grace.training.presets import DEFAULT_PRESET, PRESETS
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 from grace.training.trainer import Trainer, copy_with_weights
 
@@ -49,8 +49,9 @@ class Network(Candidate):
 
     Args:
         method: inner loss and balancer by name, see ``grace methods``.
-        preset: a name of :data:`~grace.training.presets.PRESETS`. ``fast`` is sized by the fleet;
-            of the others network and training are as named, features and windows by the fleet.
+        preset: a name of :data:`~grace.training.presets.PRESETS`. ``fast`` and
+            ``best`` are sized by the fleet; of the others network and training are as named,
+            features and windows by the fleet.
 
     Attributes:
         config_: configuration of the training.
@@ -169,7 +170,7 @@ def network_configuration(
 ) -> RunConfig:
     """Configuration of the network for a fleet: derived from it where the preset leaves it open."""
     values = dict(derive_defaults(fleet, cap=labels.cap).values)
-    if preset != "fast":
+    if not (preset == DEFAULT_PRESET or PRESETS[preset].stacked):
         values = {k: v for k, v in values.items() if k not in ("model", "training")}
     sensors = None
     if len(fleet.schema.sensors) > _MAX_SENSORS and shared is not None:

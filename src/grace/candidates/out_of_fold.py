@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from grace.candidates.base import spread_positions
+from grace.candidates.base import Candidate, spread_positions
 from grace.candidates.feature_candidate import FeatureCandidate
 from grace.candidates.life_table import ages
 from grace.candidates.registry import (
@@ -28,10 +29,20 @@ from grace.data.labels import LabelConfig, capped_rul, survived
 from grace.data.splits import UnitSplit
 from grace.files import atomic_writer
 
-__all__ = ["OOF_COLUMNS", "evaluation_rows", "out_of_fold"]
+__all__ = ["OOF_COLUMNS", "FoldModelStore", "evaluation_rows", "out_of_fold"]
 
 OOF_COLUMNS = ("unit", "time", "age", "rul_true", "rul_capped", "censored_after", "fold", "weight")
 """Columns of an out-of-fold table; one further column per candidate holds its predictions."""
+
+
+class FoldModelStore(Protocol):
+    """Keeps the fitted models of (candidate, fold) pairs; ``path`` is theirs in the store."""
+
+    def load(self, name: str, fold: int, path: Path | None) -> bool:
+        """Whether the model is there, from this call or from an interrupted one."""
+
+    def keep(self, name: str, fold: int, path: Path | None, model: Candidate) -> None:
+        """Keep a model that was just fitted."""
 
 
 def evaluation_rows(fleet: Fleet, *, per_unit: int = 10, seed: int = 0) -> npt.NDArray[np.int64]:
@@ -71,6 +82,7 @@ def out_of_fold(
     progress: Callable[[str, int], None] | None = None,
     screened: Sequence[str] = (),
     on_left_out: Callable[[str, str], None] | None = None,
+    models: FoldModelStore | None = None,
 ) -> pl.DataFrame:
     """Predict every unit by candidates that were fitted without it.
 
@@ -89,6 +101,8 @@ def out_of_fold(
             its errors there (:func:`~grace.candidates.weights.error_weights`) is fitted on no
             other fold.
         on_left_out: called with such a candidate, and the reason.
+        models: keeps the fitted models too. They are kept before their predictions are, and a pair
+            whose model is not there is fitted again.
 
     Returns:
         One row per evaluated row with the columns :data:`OOF_COLUMNS` and one per candidate, but
@@ -137,7 +151,10 @@ def out_of_fold(
         done = {name: _load(path, len(inside)) for name, path in paths.items()}
         shared = None
         for name in names:
-            found = done[name]
+            found, place = done[name], paths[name]
+            model_path = None if place is None else place.with_suffix("")
+            if found is not None and models is not None and not models.load(name, k, model_path):
+                found = None
             if found is None:
                 if progress is not None:
                     progress(name, k)
@@ -150,7 +167,9 @@ def out_of_fold(
                     found = model.from_features(seen)
                 else:
                     found = model.predict(held_out, inside)
-                _save(paths[name], found)
+                if models is not None:
+                    models.keep(name, k, model_path, model)
+                _save(place, found)
             predictions[name][mine] = found
         if k == 0:
             target = capped_rul(fleet, labels)[rows[mine]]

@@ -11,12 +11,14 @@ import numpy.typing as npt
 import polars as pl
 
 from grace.candidates.out_of_fold import OOF_COLUMNS
-from grace.candidates.weights import error_weights, only_best
+from grace.candidates.weights import error_weights, least_squares_weights, only_best
 from grace.data.errors import DataError
 
 __all__ = ["CandidateError", "Stack"]
 
 Array = npt.NDArray[np.float64]
+RULES = {"errors": error_weights, "least_squares": least_squares_weights}
+"""How weights are found: see :class:`Stack`."""
 MIN_UNITS = 5
 """Fewer units with a known end than this support no combination: the best candidate is used."""
 
@@ -50,7 +52,13 @@ class Stack:
     squares, which are unstable with tens of units, are less accurate on new units (see
     ``benchmarks/any_fleet.py``).
 
+    With ``rule="least_squares"`` the weights minimise the squared error of the stack itself, which
+    is more accurate with a hundred units or more whose candidates err in different ways.
+
     With fewer than :data:`MIN_UNITS` units all weight goes to the best candidate.
+
+    Args:
+        rule: ``errors`` or ``least_squares``.
 
     References:
         G. Leung, A. R. Barron: Information theory and mixing least-squares regressions. IEEE
@@ -84,6 +92,11 @@ class Stack:
     n_units_: int
     stacked_: bool
 
+    def __init__(self, rule: str = "errors") -> None:
+        if rule not in RULES:
+            raise ValueError(f"unknown rule {rule!r}: choose from {', '.join(RULES)}")
+        self.rule = rule
+
     def fit(self, oof: pl.DataFrame) -> Stack:
         """Fit on a table of :func:`~grace.candidates.out_of_fold`.
 
@@ -103,7 +116,7 @@ class Stack:
         self.n_units_ = int(unit.max()) + 1
         folds = np.unique(fold)
         self.stacked_ = self.n_units_ >= MIN_UNITS and len(folds) > 1
-        weigh = error_weights if self.stacked_ else only_best
+        weigh = RULES[self.rule] if self.stacked_ else only_best
         held_out = np.empty(len(y))
         for k in folds:
             out, kept = fold == k, fold != k

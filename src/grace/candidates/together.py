@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from grace.candidates.base import Candidate
 from grace.candidates.feature_candidate import FeatureCandidate
+from grace.candidates.fold_mean import members_of
 from grace.candidates.registry import CANDIDATES, CandidateOptions, new_candidate
 from grace.candidates.shared import SharedFeatures
 from grace.data.fleet import Fleet
@@ -53,7 +54,8 @@ def predict_each(
 ) -> dict[str, Array]:
     """Predictions of each candidate at some rows, (M,) each, as its ``predict`` gives them.
 
-    Candidates with equal features, fitted together or read from one folder, share the work.
+    Candidates with equal features, fitted together or read from one folder, share the work; those
+    of a :class:`~grace.candidates.FoldMean` do so fold by fold.
 
     Raises:
         DataError: a column that training used is missing.
@@ -66,8 +68,24 @@ def predict_each(
         >>> {name: rul.shape for name, rul in predict_each(models, data.test, last).items()}
         {'constant': (2,), 'linear': (2,)}
     """
-    found: dict[str, Array] = {}
-    groups: list[dict[str, FeatureCandidate]] = []
+    members = {
+        (name, i): member
+        for name, candidate in candidates.items()
+        for i, member in enumerate(members_of(candidate))
+    }
+    found = _predict_members(members, fleet, rows)
+    return {
+        name: np.mean([found[name, i] for i in range(len(members_of(candidate)))], axis=0)
+        for name, candidate in candidates.items()
+    }
+
+
+def _predict_members(
+    candidates: Mapping[tuple[str, int], Candidate], fleet: Fleet, rows: npt.NDArray[np.int64]
+) -> dict[tuple[str, int], Array]:
+    """Predictions of single models, those with equal features looked at together."""
+    found: dict[tuple[str, int], Array] = {}
+    groups: list[dict[tuple[str, int], FeatureCandidate]] = []
     for name, candidate in candidates.items():
         if not isinstance(candidate, FeatureCandidate):
             found[name] = candidate.predict(fleet, rows)
@@ -86,4 +104,4 @@ def predict_each(
         for block in features.blocks(fleet, rows):
             for name, candidate in group.items():
                 found[name][block.place] = candidate.from_features(block.values)
-    return {name: found[name] for name in candidates}
+    return found

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from grace.data import Fleet
-    from grace.prediction import Predictor
+    from grace.training import RunConfig
 
 _SHOWN = 20  # rows printed when no file is asked for
 
@@ -116,11 +116,20 @@ def predict(
             _finish(first, count, time_unit, output)
             return
         folder = Path(source)
+        from grace.experiments.stacked_run import is_stacked_run, load_stacked_run
         from grace.prediction import Predictor
 
-        predictor = Predictor.load(folder)
-        fleet = _named_fleet(predictor, dataset, part, data_root)
-        table = predictor.predict(fleet, every_row=every_row)
+        if is_stacked_run(folder):
+            from grace.estimator.scoring import score_table
+
+            loaded, config = load_stacked_run(folder)
+            fleet = _named_fleet(config, folder, dataset, part, data_root)
+            table = score_table(loaded, fleet, every_row=every_row)
+        else:
+            predictor = Predictor.load(folder)
+            config = predictor.artifact.config
+            fleet = _named_fleet(config, folder, dataset, part, data_root)
+            table = predictor.predict(fleet, every_row=every_row)
         if output is not None:
             from grace.estimator.prediction_files import prediction_writer
 
@@ -139,15 +148,14 @@ def _finish(table: pl.DataFrame, count: int, time_unit: str, output: Path | None
 
 
 def _named_fleet(
-    predictor: Predictor, dataset: str | None, part: Part, data_root: Path | None
+    config: RunConfig, folder: Path, dataset: str | None, part: Part, data_root: Path | None
 ) -> Fleet:
     """The units to predict, from a dataset that grace knows by name."""
     from grace.data.readers import load_dataset
     from grace.experiments.training_data import load_stored_data
 
     if dataset is None:
-        folder = Path(predictor.source).parent
-        data = load_stored_data(predictor.artifact.config, folder, data_root)
+        data = load_stored_data(config, folder, data_root)
     else:
         data = load_dataset(dataset, root=data_root)
     return data.test if part is Part.test else data.train

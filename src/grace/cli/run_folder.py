@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grace.cli.shared import DataRoot, RunFolder, out, plain_errors, say
+from grace.cli.shared import DataRoot, RunFolder, out, plain_errors, say, stop
 
 
 def evaluate(folder: RunFolder, data_root: DataRoot = None) -> None:
@@ -21,9 +21,11 @@ def evaluate(folder: RunFolder, data_root: DataRoot = None) -> None:
     """
     with plain_errors():
         from grace.experiments import evaluate_run
+        from grace.experiments.stacked_run import evaluate_stacked_run, is_stacked_run
         from grace.report.console import render_evaluation
 
-        evaluation, differing = evaluate_run(folder, data_root=data_root)
+        evaluate_again = evaluate_stacked_run if is_stacked_run(folder) else evaluate_run
+        evaluation, differing = evaluate_again(folder, data_root=data_root)
         out.print(render_evaluation(evaluation))
         if differing:
             say(f"These results differ from those stored in the run: {', '.join(differing[:5])}")
@@ -49,6 +51,14 @@ def report(
       grace report runs/first --unit 31 --unit 76 --out two-units.html
     """
     with plain_errors():
+        from grace.experiments.stacked_run import is_stacked_run
         from grace.report import write_report
 
+        if is_stacked_run(folder):
+            from grace.cli.stacked import report_stacked
+
+            if unit:
+                stop("--unit has no effect for a run of a stacked preset")
+            say(str(report_stacked(folder, output)))
+            return
         say(str(write_report(folder, output, units=unit or None)))

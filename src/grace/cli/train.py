@@ -80,6 +80,7 @@ def train(
       grace train                         simulated fleet, small network
       grace train --dataset FD001         NASA C-MAPSS, see `grace data download`
       grace train --dataset FD001 --preset reference
+      grace train --dataset FD001 --preset best
       grace train --method amnl --seed 123 --set windows.length=40
       grace train --dataset FD002 --select-on test --preset paper
       grace train --show-config > my.yaml    a file to edit for --config
@@ -120,6 +121,21 @@ def train(
             return
 
         from grace.experiments import run, run_name
+        from grace.training import PRESETS
+
+        if PRESETS[chosen.preset].stacked:
+            from grace.cli.stacked import train_stacked
+
+            train_stacked(
+                chosen,
+                output or Path("runs") / run_name(chosen),
+                data_root=data_root,
+                force=force,
+                report=report,
+                logger=logger,
+            )
+            return
+
         from grace.report.console import render_evaluation
         from grace.report.progress import RunProgress
         from grace.training.loggers import build_logger

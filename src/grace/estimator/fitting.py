@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from grace.candidates import CandidateOptions, Stack, fit_each, out_of_fold
+from grace.candidates import CANDIDATES, CandidateOptions, Stack, fit_each, out_of_fold
 from grace.candidates.network import Network
 from grace.data.defaults import derive_defaults
 from grace.data.fleet import Fleet
@@ -17,11 +17,13 @@ from grace.data.labels import LabelConfig
 from grace.data.preprocessing import Preprocessor, PreprocessorConfig
 from grace.data.splits import kfold_units
 from grace.data.table import TableSchema
+from grace.estimator.fold_models import FoldModels
 from grace.estimator.inputs import with_conditions
 from grace.estimator.report import LEFT_OUT
 from grace.estimator.saved_model import STACK, Learned
+from grace.estimator.stacking import MIN_ROWS_PER_UNIT, fit_stack
 from grace.training.config import RunConfig
-from grace.training.presets import DEFAULT_PRESET
+from grace.training.presets import DEFAULT_PRESET, PRESETS
 from grace.uncertainty import fit_distribution
 
 __all__ = ["DEFAULT_METHOD", "candidate_options", "learn"]
@@ -41,7 +43,7 @@ def candidate_options(params: Mapping[str, Any]) -> CandidateOptions:
     RunConfig.load(preset=preset, overrides={"method": {"name": method}})
     if params["candidates"] is not None and Network.name not in params["candidates"]:
         for name, default in (("method", DEFAULT_METHOD), ("preset", DEFAULT_PRESET)):
-            if params[name] != default:
+            if params[name] != default and not (name == "preset" and PRESETS[preset].stacked):
                 raise ValueError(
                     f"{name}={params[name]!r} is a setting of the network, which is not among the "
                     f"candidates: add {Network.name!r} to candidates, or leave {name} out"
@@ -67,35 +69,42 @@ def learn(
     defaults = derive_defaults(fleet, cap=params["cap"])
     labels = LabelConfig.model_validate(defaults.values["labels"])
     n_folds = defaults.n_folds if defaults.validation == "kfold" else _HOLDOUT_FOLDS
+    # The models of the folds predict new units themselves, or new ones are fitted on all units.
+    models = FoldModels() if PRESETS[params["preset"]].stacked else None
+    names = params["candidates"] or (list(CANDIDATES) if models else None)
     oof = out_of_fold(
         fleet,
         labels,
         kfold_units(fleet, n_folds, seed=seed),
-        candidates=params["candidates"],
+        candidates=names,
         options=options,
         seed=seed,
-        per_unit=params["rows_per_unit"],
+        per_unit=max(params["rows_per_unit"], MIN_ROWS_PER_UNIT if models else 0),
         store=store,
         progress=progress,
+        models=models,
     )
-    stack = Stack().fit(oof)
+    stack, early = (Stack().fit(oof), None) if models is None else fit_stack(oof, labels)
     used = {name: oof[name].to_numpy() for name in stack.used}
     # Compares the inputs of a prediction with those of training; predicts nothing.
     input_check = Preprocessor(
         PreprocessorConfig(missing_channel="fill", unseen="nearest", robust_limits=True),
         default_conditions="auto" if fleet.schema.settings else 1,
     ).fit(fleet)
-    oof = with_conditions(
-        oof.with_columns(pl.Series(STACK, stack.predict(used))), fleet, input_check
-    )
+    mean = stack.predict(used)
+    predicted = pl.Series(STACK, mean if early is None else early.predict(mean))
+    oof = with_conditions(oof.with_columns(predicted), fleet, input_check)
     learned = Learned(
         fleet_schema=fleet.schema,
         table_schema=table_schema,
         labels=labels,
         reasons=dict(defaults.reasons),
-        left_out={} if params["candidates"] else dict(LEFT_OUT),
-        candidates=fit_each(list(used), fleet, labels, seed=seed, options=options),
+        left_out={} if names else dict(LEFT_OUT),
+        candidates=fit_each(list(used), fleet, labels, seed=seed, options=options)
+        if models is None
+        else {name: models.mean(name) for name in used},
         stack=stack,
+        early=early,
         distribution=fit_distribution(oof, STACK, candidates=list(used) if len(used) > 1 else ()),
         input_check=input_check,
         static=fleet.units.select("unit", *fleet.schema.static),

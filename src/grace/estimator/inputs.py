@@ -79,7 +79,8 @@ def predict_rows(fleet: Fleet, rows: npt.NDArray[np.int64], learned: Learned) ->
         DataError: a prediction is not finite; the unit is named.
     """
     each = predict_each(learned.candidates, fleet, rows)
-    stack = learned.stack.predict(each)
+    mean = learned.stack.predict(each)
+    stack = mean if learned.early is None else learned.early.predict(mean)
     wrong = ~np.isfinite(stack)
     column = fleet.frame.get_column(fleet.schema.unit)
     if wrong.any():

@@ -41,7 +41,10 @@ class RULModel(DistributionMethods):
     Args:
         method: inner loss and balancer of the network by name, see ``grace methods``.
         preset: size and training of the network, see ``grace.training.presets.PRESETS``: ``fast``
-            is sized by the fleet.
+            is sized by the fleet. ``best`` is more than a network: all candidates of all folds are
+            kept and combined by least squares, and predictions are shifted towards early where
+            lives left spread widely (:class:`~grace.candidates.EarlyShift`). The most accurate,
+            and the slowest: a network is trained for every fold.
         seed: of folds and candidates.
         candidates: names of the candidates that compete; None means all but the network, which
             takes minutes for each fold: ``[*grace.candidates.CANDIDATES]`` includes it.
@@ -277,6 +280,16 @@ class RULModel(DistributionMethods):
         self.candidates_, self.stack_ = dict(learned.candidates), learned.stack
         self.distribution_ = learned.distribution
         return self
+
+    @property
+    def learned(self) -> Learned:
+        """Everything that was learned, as one object.
+
+        Raises:
+            DataError: the model is not fitted.
+        """
+        self._fitted()
+        return self._learned
 
     def _fitted(self) -> None:
         if not hasattr(self, "_learned"):

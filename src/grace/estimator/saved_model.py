@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from grace._version import __version__
-from grace.candidates import CANDIDATES, Candidate, Stack
+from grace.candidates import CANDIDATES, Candidate, EarlyShift, FoldMean, Stack
 from grace.data.labels import LabelConfig
 from grace.data.preprocessing import Preprocessor
 from grace.data.schema import FleetSchema
@@ -26,11 +26,11 @@ from grace.prediction.artifact import (
 from grace.prediction.state_files import read_state, write_state
 from grace.uncertainty import DistributionModel
 
-__all__ = ["STACK", "Learned", "load_model", "save_model"]
+__all__ = ["STACK", "Learned", "load_model", "save_model", "write_model"]
 
 STACK = "stack"
 """Column of the stack's predictions."""
-_FORMAT, _KIND = 1, "rul_model"
+_FORMAT, _KIND = 2, "rul_model"
 _OOF = "out_of_fold.parquet"
 
 
@@ -39,7 +39,8 @@ class Learned:
     """The learned state of a ``RULModel``.
 
     ``table_schema`` is None if the model was fitted on a ``Fleet``. ``static`` holds the static
-    attributes of the training units, ``input_check`` compares new inputs with training.
+    attributes of the training units, ``input_check`` compares new inputs with training. ``early``
+    shifts the predictions of the stack; None: it does not.
     """
 
     fleet_schema: FleetSchema
@@ -49,6 +50,7 @@ class Learned:
     left_out: Mapping[str, str]
     candidates: Mapping[str, Candidate]
     stack: Stack
+    early: EarlyShift | None
     distribution: DistributionModel
     input_check: Preprocessor
     static: pl.DataFrame
@@ -73,8 +75,34 @@ def save_model(
             f"{folder}: holds files but no saved RULModel, so nothing is written. Remedy: choose "
             "another folder."
         )
+    return write_model(folder, params, learned, oof)
+
+
+def write_model(
+    folder: Path,
+    params: Mapping[str, Any],
+    learned: Learned,
+    oof: pl.DataFrame | None = None,
+    *,
+    with_files: Iterable[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a model to a folder that the caller has checked; see :func:`save_model`.
+
+    Args:
+        folder: where to; made if it does not exist.
+        params: arguments of the constructor.
+        learned: what was learned.
+        oof: out-of-fold predictions.
+        with_files: names of files already in ``folder`` that belong to the model (metrics,
+            predictions); their SHA-256 is recorded with those of the others.
+        provenance: further entries of it.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    digests: dict[str, str] = {}
+    digests = {name: sha256_file(folder / name) for name in with_files}
     for name, candidate in learned.candidates.items():
         digests |= write_state(folder, f"candidate_{name}", candidate.to_state())
     names, table = params["candidates"], learned.table_schema
@@ -87,6 +115,7 @@ def save_model(
         "reasons": learned.reasons,
         "left_out": learned.left_out,
         "stack": learned.stack.to_state(),
+        "early": None if learned.early is None else learned.early.to_state(),
         "distribution": learned.distribution.to_dict(),
         "input_check": learned.input_check.to_dict(),
         "static": {c: learned.static[c].to_list() for c in learned.static.columns},
@@ -104,7 +133,7 @@ def save_model(
             "kind": _KIND,
             "model_format": _FORMAT,
             "grace": __version__,
-            "provenance": dict(learned.provenance),
+            "provenance": {**learned.provenance, **(provenance or {})},
             "candidates": list(learned.candidates),
             "files": digests,
         },
@@ -135,10 +164,11 @@ def load_model(folder: Path) -> tuple[dict[str, Any], Learned, pl.DataFrame | No
             reasons=dict(state["reasons"]),
             left_out=dict(state["left_out"]),
             candidates={
-                name: CANDIDATES[name].from_state(read_state(folder, f"candidate_{name}"))
+                name: _candidate(name, read_state(folder, f"candidate_{name}"))
                 for name in content["candidates"]
             },
             stack=Stack.from_state(state["stack"]),
+            early=None if state["early"] is None else EarlyShift.from_state(state["early"]),
             distribution=DistributionModel.from_dict(state["distribution"]),
             input_check=Preprocessor.from_dict(state["input_check"]),
             static=pl.DataFrame(state["static"], infer_schema_length=None),
@@ -150,6 +180,11 @@ def load_model(folder: Path) -> tuple[dict[str, Any], Learned, pl.DataFrame | No
         return dict(state["params"]), learned, oof
     except (LookupError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"{folder}: cannot be read ({error}). Remedy: train again.") from error
+
+
+def _candidate(name: str, state: Mapping[str, Any]) -> Candidate:
+    """A candidate, or the mean of those of several folds."""
+    return (FoldMean if "kind" in state else CANDIDATES[name]).from_state(state)
 
 
 def _kind(folder: Path) -> str | None:

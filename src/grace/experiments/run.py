@@ -45,6 +45,7 @@ from grace.training.callbacks import Callback
 from grace.training.checkpoint import CheckpointError, load_checkpoint
 from grace.training.config import RunConfig
 from grace.training.device import resolve_device
+from grace.training.errors import ConfigError
 from grace.training.presets import PRESETS
 from grace.training.trainer import FitResult, Trainer, copy_with_weights
 
@@ -128,6 +129,11 @@ def run(
         >>> result.evaluation.protocol.n_test
         4
     """
+    if config.preset in PRESETS and PRESETS[config.preset].stacked:
+        raise ConfigError(
+            f"preset {config.preset!r} is more than one network: use grace train, "
+            "grace.experiments.stacked_run.run_stacked or grace.RULModel"
+        )
     folder, stage = Path(folder), on_stage or (lambda text: None)
     stage(f"reading {dataset.name if dataset else config.dataset}")
     data = dataset or load_data(config, data_root)

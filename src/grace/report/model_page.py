@@ -7,6 +7,7 @@ import polars as pl
 
 from grace import plots
 from grace.estimator import RULModel
+from grace.evaluation import Evaluation
 from grace.formatting import number, percent
 from grace.report.distribution_figures import (
     DistributionCheck,
@@ -25,12 +26,13 @@ from grace.uncertainty import EvaluationPoints, RULDistribution, held_out_distri
 __all__ = ["model_page"]
 
 
-def model_page(model: RULModel, *, name: str) -> str:
+def model_page(model: RULModel, *, name: str, evaluation: Evaluation | None = None) -> str:
     """HTML page of a fitted :class:`~grace.estimator.RULModel`.
 
     Args:
         model: fitted or loaded.
         name: heading, e.g. the name of its folder.
+        evaluation: on test units, if there are some.
     """
     report, sheet = model.report_, FigureSheet()
     unit = report.time_unit
@@ -88,6 +90,7 @@ def model_page(model: RULModel, *, name: str) -> str:
             ),
             DocumentSection("predictions", "Predictions", figures=fit_figures),
             distribution,
+            *([] if evaluation is None else [_evaluation_section(evaluation)]),
             DocumentSection("settings", "Settings", tables=[settings]),
         ],
     )
@@ -152,3 +155,20 @@ def _band(points: EvaluationPoints, d: RULDistribution) -> pl.DataFrame | None:
             "rul_true": np.where(points.event[mine], points.y[mine], np.nan),
         }
     )  # fmt: skip
+
+
+def _evaluation_section(evaluation: Evaluation) -> DocumentSection:
+    """Errors on the test units, with their protocol and remarks."""
+    header, *rows = evaluation.to_table()
+    table = DocumentTable(
+        "Errors on the test units, with 95% intervals over units.",
+        header,
+        rows,
+        numeric=frozenset(range(3, len(header))),
+    )
+    return DocumentSection(
+        "evaluation",
+        "Test units",
+        texts=[evaluation.protocol.sentence(), *(flag.message for flag in evaluation.flags)],
+        tables=[table],
+    )
