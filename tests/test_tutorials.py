@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from grace.core.inner import INNER_LOSSES
 from grace.core.methods import OUTER_METHODS
+from grace.data.dataset_folder import find_folder
 
 ROOT = Path(__file__).parent.parent
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -44,12 +46,27 @@ def _needs_lightning(source: str) -> None:
         pytest.importorskip("lightning", reason="needs lightning (extra dev)")
 
 
+def _needed_data(text: str) -> Path | None:
+    """Root of the data a page asks for by ``<!-- data: FOLDER/FILE -->``; skips if it is absent."""
+    asked = re.search(r"^<!-- data: (\S+)/(\S+) -->$", text, re.MULTILINE)
+    if asked is None:
+        return None
+    named = os.environ.get("GRACE_DATA")
+    root = Path(named) if named else ROOT.parent / "shared" / "data"
+    if find_folder(root, asked[1], asked[2]) is None:
+        pytest.skip(f"no {asked[1]}/{asked[2]} in {root}; set GRACE_DATA to the folder of the data")
+    return root.resolve()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _needs_lightning(page.read_text("utf-8"))
+    text = page.read_text("utf-8")
+    _needs_lightning(text)
+    if (root := _needed_data(text)) is not None:
+        monkeypatch.setenv("GRACE_DATA", str(root))
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": page.stem}
-    for line, source in blocks(page.read_text("utf-8")):
+    for line, source in blocks(text):
         code = compile("\n" * line + source, str(page), "exec")
         exec(code, names)  # the pages are part of the repository
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from grace.decisions import DecisionInputs, Trajectories, fit_policy
+from grace.decisions.comparison import perfect_cycles
 from grace.decisions.cycles import (
     alarm_ages,
     alarm_cycles,
     observation,
     scheduled_cycles,
 )
-from grace.decisions.policy import _perfect
 from grace.decisions.trajectories import decision_probabilities
 from grace.uncertainty import RULDistribution
 
@@ -118,7 +118,7 @@ def test_perfect_prognosis_is_a_lower_bound(
     chosen = inputs(failure_cost=8.0 * ratio, lead_time=lead, interval=interval)
     seen = observation(t)
     cycles = alarm_cycles(t, chosen, np.linspace(0, 1, 21), seen)
-    assert _perfect(t, chosen).rate[0] <= cycles.rate.min() * (1 + 1e-9)
+    assert perfect_cycles(t, chosen).rate[0] <= cycles.rate.min() * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("scale", [1 / 3600, 24.0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -13,7 +13,11 @@ from rich.table import Table
 from grace.cli.shared import out, plain_errors, say, stop
 
 if TYPE_CHECKING:
-    from grace.decisions import Capacity, DecisionInputs, MaintenancePlan
+    import polars as pl
+
+    from grace.decisions import Capacity, DecisionInputs, MaintenancePlan, ReplacementPolicy
+    from grace.estimator import RULModel
+    from grace.uncertainty import RULDistribution
 
 __all__ = ["plan"]
 
@@ -83,72 +87,149 @@ def plan(
     with plain_errors():
         if output is not None and output.suffix not in _SUFFIXES:
             stop(f"--out {output}: the name must end with one of {', '.join(_SUFFIXES)}")
-        from pydantic import ValidationError
-
         from grace.decisions import (
             Capacity,
-            DecisionInputs,
             fit_policy,
             model_trajectories,
             plan_maintenance,
-            raise_alarms,
         )
-        from grace.decisions.alarms import LEVELS
-        from grace.decisions.inputs import slot_length
         from grace.estimator import RULModel
 
         loaded = RULModel.load(model)
         unit = loaded.fleet_schema_.time_unit
         try:
             places = None if capacity is None else Capacity.parse(capacity, unit)
-            inputs = DecisionInputs(
-                failure_cost=failure_cost,
-                planned_cost=planned_cost,
-                lead_time=0.0 if lead_time.strip() == "0" else slot_length(lead_time, unit),
-                interval=_interval(interval, places, unit),
-                persistence=_persistence(persistence),
-                false_alarm_budget=false_alarm_budget,
-            )
-        except ValidationError as error:
-            stop("; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors()))
+            inputs = _inputs(
+                failure_cost, planned_cost, lead_time, interval, places, persistence,
+                false_alarm_budget, unit,
+            )  # fmt: skip
+            if output is not None and output.suffix == ".ics":
+                from grace.report.calendar import calendar_seconds
+
+                calendar_seconds(unit)
+            policy = fit_policy(model_trajectories(loaded), inputs)
         except ValueError as error:
             stop(str(error))
-        policy = fit_policy(model_trajectories(loaded), inputs)
-        frame, distribution = loaded.predict_distribution(table)
-        rate = min(policy.cost_rate, policy.comparison["age replacement"].cost)
+        frame, distribution, alarms = _in_service(loaded, table, policy)
         planned = plan_maintenance(
             frame["unit"].to_list(), distribution, inputs,
-            cost_rate=rate, capacity=places, n_slots=slots, time_unit=unit,
+            cost_rate=policy.comparison.best_cost, capacity=places, n_slots=slots, time_unit=unit,
         )  # fmt: skip
-        import numpy as np
-
-        alarms = raise_alarms(distribution, np.arange(frame.height), policy.threshold, inputs)
-        names = [LEVELS[k] for k in alarms.level]
-        lines = [*policy.sentences(currency), *_summary(planned, inputs, places, names, currency)]
         content = planned.frame.join(
-            frame.select("unit").with_columns(
-                alarm=np.array(names), probability_within_horizon=alarms.within
-            ),
+            frame.select("unit", "age", "alarm", "probability_within_horizon"),
             on="unit",
             how="left",
             maintain_order="left",
-        )
+        ).with_columns(until_replacement_age=_until(policy.replacement_age))
+        end = inputs.lead_time + len(planned.slots) * (places.period if places else inputs.interval)
+        lines = [
+            *policy.sentences(currency),
+            *_by_age(content, policy, end),
+            *_summary(planned, places, alarms, end, currency),
+        ]
         for line in lines:
             out.print(line, highlight=False)
+        out.print()
+        _show_policies(policy)
+        out.print()
         _show(content, unit)
         if output is not None:
             _write(output, content, planned, policy, lines, unit, start or datetime.now(), currency)
             say(f"plan of {content.height} units: {output}")
 
 
-def _interval(text: str | None, places: Capacity | None, unit: str) -> float:
+def _inputs(
+    failure_cost: float,
+    planned_cost: float,
+    lead_time: str,
+    interval: str | None,
+    places: Capacity | None,
+    persistence: str,
+    budget: float | None,
+    unit: str,
+) -> DecisionInputs:
+    """The options as inputs; errors name the option."""
+    from pydantic import ValidationError
+
+    from grace.decisions import DecisionInputs
+
+    if interval is None and places is None:
+        raise ValueError("give --interval, the time between two decisions, or --capacity")
+    try:
+        return DecisionInputs(
+            failure_cost=failure_cost,
+            planned_cost=planned_cost,
+            lead_time=0.0 if lead_time.strip() == "0" else _time("--lead-time", lead_time, unit),
+            interval=places.period
+            if interval is None and places is not None
+            else _time("--interval", str(interval), unit),
+            persistence=_persistence(persistence),
+            false_alarm_budget=budget,
+        )
+    except ValidationError as error:
+        found = []
+        for e in error.errors():
+            given = f"--{str(e['loc'][0]).replace('_', '-')} {e['input']}: " if e["loc"] else ""
+            text = str(e["msg"]).removeprefix("Value error, ")
+            found.append(given + text.replace("Input should be", "must be"))
+        raise ValueError("; ".join(found)) from error
+
+
+def _time(option: str, text: str, unit: str) -> float:
     from grace.decisions.inputs import slot_length
 
-    if text is not None:
+    try:
         return slot_length(text, unit)
-    if places is None:
-        raise ValueError("give --interval, the time between two decisions, or --capacity")
-    return places.period
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from error
+
+
+def _in_service(
+    model: RULModel, table: str, policy: ReplacementPolicy
+) -> tuple[pl.DataFrame, RULDistribution, list[str]]:
+    """Units at their last row with their alarms, their distributions, and the alarms alone."""
+    import numpy as np
+
+    from grace.decisions import raise_alarms
+    from grace.decisions.alarms import LEVELS
+
+    several = policy.inputs.persistence[1] > 1  # needs predictions of earlier decisions, too
+    frame, distribution = model.predict_distribution(table, every_row=several)
+    new = (frame["unit"] != frame["unit"].shift(1)).fill_null(value=True).to_numpy()
+    owner = np.cumsum(new) - 1
+    age = frame["age"].to_numpy().astype(np.float64)
+    alarms = raise_alarms(distribution, owner, policy.threshold, policy.inputs, age=age)
+    last = np.append(np.flatnonzero(new)[1:] - 1, len(new) - 1)
+    names = [LEVELS[k] for k in alarms.level]
+    units = frame[last].with_columns(
+        alarm=np.array(names), probability_within_horizon=alarms.within
+    )
+    return units, distribution[last], names
+
+
+def _until(replacement_age: float) -> pl.Expr:
+    import polars as pl
+
+    if replacement_age == float("inf"):
+        return pl.lit(None, pl.Float64)
+    return (replacement_age - pl.col("age")).clip(lower_bound=0.0)
+
+
+def _by_age(content: pl.DataFrame, policy: ReplacementPolicy, end: float) -> list[str]:
+    """Which units are due by age, where prognosis is not shown to pay."""
+    import polars as pl
+
+    from grace.formatting import count
+
+    if policy.comparison.pays or policy.replacement_age == float("inf"):
+        return []
+    due = content.filter(pl.col("until_replacement_age") <= end).sort("until_replacement_age")
+    names = ", ".join(str(u) for u in due["unit"].head(5))
+    more = f" and {due.height - 5} more" if due.height > 5 else ""
+    return [
+        f"By age, {count(due.height, 'unit')} of {content.height} reach the replacement age within "
+        f"{end:g} {policy.time_unit}" + (f": {names}{more}." if due.height else ".")
+    ]
 
 
 def _persistence(text: str) -> tuple[int, int]:
@@ -159,11 +240,7 @@ def _persistence(text: str) -> tuple[int, int]:
 
 
 def _summary(
-    planned: MaintenancePlan,
-    inputs: DecisionInputs,
-    places: Capacity | None,
-    alarms: list[str],
-    currency: str,
+    planned: MaintenancePlan, places: Capacity | None, alarms: list[str], end: float, currency: str
 ) -> list[str]:
     from grace.formatting import count, number
 
@@ -182,8 +259,6 @@ def _summary(
             f"{per}{number(extra)} more than unlimited capacity."
         )
     saved = planned.postponed_cost - planned.net_cost
-    period = places.period if places else inputs.interval
-    end = inputs.lead_time + len(planned.slots) * period
     found.append(
         f"The plan is expected to save {per}{number(saved)} against replacing nothing for "
         f"{end:g} {planned.time_unit}."
@@ -191,7 +266,29 @@ def _summary(
     return found
 
 
-def _show(content: Any, unit: str) -> None:
+def _show_policies(policy: ReplacementPolicy) -> None:
+    from grace.formatting import number, percent
+
+    one = policy.time_unit.removesuffix("s")
+    shown = Table(
+        box=None, pad_edge=False, title=f"On held-out units, per unit and {one} of operation",
+        title_justify="left", title_style="",
+    )  # fmt: skip
+    for k, head in enumerate(("policy", "cost", "95%", "failed", "life given up", "relative")):
+        shown.add_column(head, justify="left" if k == 0 else "right", overflow="fold")
+    for o in policy.comparison.outcomes:
+        shown.add_row(
+            o.name,
+            number(o.cost),
+            f"{number(o.cost_low)}–{number(o.cost_high)}",
+            percent(o.break_share, 1),
+            number(o.unexploited),
+            number(o.relative),
+        )
+    out.print(shown)
+
+
+def _show(content: pl.DataFrame, unit: str) -> None:
     from grace.formatting import number, percent
 
     shown = Table(box=None, pad_edge=False)
@@ -216,9 +313,9 @@ def _show(content: Any, unit: str) -> None:
 
 def _write(
     path: Path,
-    content: Any,
+    content: pl.DataFrame,
     planned: MaintenancePlan,
-    policy: Any,
+    policy: ReplacementPolicy,
     lines: list[str],
     unit: str,
     start: datetime,

@@ -1,14 +1,10 @@
 """From predictions to decisions: costs, alarms, replacement policies and maintenance plans."""
 
 from grace.decisions.alarms import Alarms, raise_alarms
+from grace.decisions.comparison import PolicyComparison, PolicyOutcome, compare_policies
 from grace.decisions.inputs import Capacity, DecisionInputs
 from grace.decisions.plan import MaintenancePlan, plan_maintenance
-from grace.decisions.policy import (
-    PolicyComparison,
-    PolicyOutcome,
-    ReplacementPolicy,
-    fit_policy,
-)
+from grace.decisions.policy import ReplacementPolicy, fit_policy
 from grace.decisions.trajectories import (
     Trajectories,
     model_trajectories,
@@ -24,6 +20,7 @@ __all__ = [
     "PolicyOutcome",
     "ReplacementPolicy",
     "Trajectories",
+    "compare_policies",
     "fit_policy",
     "model_trajectories",
     "out_of_fold_trajectories",

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from grace.decisions.inputs import DecisionInputs
+from grace.decisions.trajectories import conditional_probability
 from grace.uncertainty import RULDistribution
 
 __all__ = ["LEVELS", "Alarms", "raise_alarms"]
@@ -33,17 +34,21 @@ def raise_alarms(
     owner: npt.NDArray[np.int64],
     threshold: float,
     inputs: DecisionInputs,
+    *,
+    age: npt.NDArray[np.float64] | None = None,
 ) -> Alarms:
     """Alarm where P(failure within L + Δ) exceeds the threshold, warning within twice that time.
 
-    With persistence (k, n), k of the last n rows of a unit must exceed it; rows should be about Δ
-    apart.
+    With persistence (k, n), k of the last n decisions of a unit must exceed it. Decisions are at
+    the last row of the unit and Δ, 2Δ … before it; each uses the last row at or before it, given
+    the survival since, as :func:`~grace.decisions.fit_policy` does.
 
     Args:
         distribution: predictive distributions of rows, (M,).
         owner: unit of each row, 0 to U − 1, ascending, the rows of a unit in order of time, (M,).
         threshold: p*.
         inputs: costs and times.
+        age: of each row, (M,); None: the rows are the decisions.
 
     Example:
         >>> import numpy as np
@@ -53,15 +58,24 @@ def raise_alarms(
         array([2, 1])
     """
     k, n = inputs.persistence
-    near = np.asarray(distribution.prob_failure_within(inputs.horizon))
-    far = np.asarray(distribution.prob_failure_within(WARNING_HORIZONS * inputs.horizon))
     stops = np.append(np.flatnonzero(np.diff(owner)) + 1, owner.size)
     starts = np.append(0, stops[:-1])
     level = np.zeros(stops.size, dtype=np.int64)
+    near, far = np.zeros(stops.size), np.zeros(stops.size)
     for u, (a, b) in enumerate(zip(starts, stops, strict=True)):
-        recent = slice(max(a, b - n), b)
-        if (near[recent] > threshold).sum() >= k:
+        if age is None:
+            rows = np.arange(max(a, b - n), b)
+            since = np.zeros(rows.size)
+        else:
+            at = age[b - 1] - inputs.interval * np.arange(n)[::-1]
+            found = np.searchsorted(age[a:b], at + 1e-9 * inputs.interval, side="right") - 1
+            rows, since = a + found[found >= 0], (at - age[a + found])[found >= 0]
+        asked = distribution[rows]
+        within = conditional_probability(asked, since, inputs.horizon)
+        within_twice = conditional_probability(asked, since, WARNING_HORIZONS * inputs.horizon)
+        near[u], far[u] = within[-1], within_twice[-1]
+        if (within > threshold).sum() >= k:
             level[u] = 2
-        elif (far[recent] > threshold).sum() >= k:
+        elif (within_twice > threshold).sum() >= k:
             level[u] = 1
-    return Alarms(level, near[stops - 1], far[stops - 1])
+    return Alarms(level, near, far)

@@ -61,6 +61,11 @@ class Cycles:
         """False alarms per unit and time, (P,)."""
         return np.asarray((self.weight * self.false_alarm).sum(0) / self.operating_time)
 
+    def share(self, what: npt.NDArray[np.bool_]) -> Array:
+        """Weighted share of the cycles for which something (U, P) holds, (P,)."""
+        total = np.maximum(self.weight.sum(0), 1e-300)
+        return np.asarray((self.weight * what).sum(0) / total)
+
 
 @dataclass(frozen=True, eq=False)
 class Observation:

@@ -89,8 +89,10 @@ class Capacity(BaseModel):
             (168.0, 20.0)
         """
         match = re.fullmatch(r"\s*(\d+)\s*/\s*(.+?)\s*", text)
-        if match is None or int(match[1]) < 1:
+        if match is None:
             raise ValueError(f"capacity {text!r}: write COUNT/PERIOD, e.g. 3/week or 3/20")
+        if int(match[1]) < 1:
+            raise ValueError(f"capacity {text!r}: at least one replacement per period is needed")
         return cls(count=int(match[1]), period=slot_length(match[2], time_unit))
 
 

@@ -14,6 +14,7 @@ from grace.uncertainty import RULDistribution, fit_distribution
 
 __all__ = [
     "Trajectories",
+    "conditional_probability",
     "decision_probabilities",
     "model_trajectories",
     "out_of_fold_trajectories",
@@ -101,15 +102,10 @@ def out_of_fold_trajectories(
         on_edges[:, 0] = 1.0
         curves[index] = np.minimum.accumulate(on_edges, axis=1)
         rates[index] = distribution.rate
-    end = (
-        rows["age"].to_numpy()
-        + pl.concat([rows.select(pl.coalesce("rul_true", "censored_after").alias("left"))])[
-            "left"
-        ].to_numpy()
-    )
+    end = rows.select(pl.col("age") + pl.coalesce("rul_true", "censored_after")).to_series()
     first = np.unique(owner, return_index=True)[1]
     return Trajectories(
-        end=end[first].astype(np.float64),
+        end=end.to_numpy()[first].astype(np.float64),
         failed=rows["rul_true"].is_not_null().to_numpy()[first],
         fold=folds[first].astype(np.int64),
         owner=owner,
@@ -166,8 +162,15 @@ def decision_probabilities(
         rows.append(a + last)
     owner = np.concatenate(owners).astype(np.int64)
     age, row = np.concatenate(ages), np.concatenate(rows).astype(np.int64)
-    since = np.maximum(age - t.age[row], 0.0)
-    asked = t.distribution[row]
-    now, later = asked.survival_at(since), asked.survival_at(since + horizon)
+    return owner, age, conditional_probability(t.distribution[row], age - t.age[row], horizon)
+
+
+def conditional_probability(distribution: RULDistribution, since: Array, horizon: float) -> Array:
+    """P(failure within ``horizon``) a time ``since`` (n,) after each row, given survival since.
+
+    1 − S(since + horizon) / S(since), (n,); 1 where the row left no chance of such survival.
+    """
+    since = np.maximum(since, 0.0)
+    now, later = distribution.survival_at(since), distribution.survival_at(since + horizon)
     probability = np.where(now > 1e-12, 1.0 - later / np.maximum(now, 1e-12), 1.0)
-    return owner, age, np.clip(probability, 0.0, 1.0)
+    return np.asarray(np.clip(probability, 0.0, 1.0))

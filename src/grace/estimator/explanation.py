@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from grace.formatting import number, signed
 __all__ = ["Explanation", "explain_units"]
 
 Array = npt.NDArray[np.float64]
+Predict = Callable[[npt.NDArray[np.bool_]], Array]
+_PERIODS = 8
 _BATCH_ROWS = 50_000
 _SPAN = 30  # most rows that the start and the end of a record are averaged over
 
@@ -40,6 +42,10 @@ class Explanation:
     - ``effect_early``, ``effect_recent``, ``effect``: Shapley values, in ``time_unit``: how much
       the movement of this channel in the earlier and in the last fifth of the record changes the
       predicted RUL. Over all channels they sum to ``rul − rul_unmoved``.
+
+    ``periods`` divides the record into stretches of equal length, ``start`` to ``end``: ``effect``
+    is how much the movement of all channels in the stretch changes the predicted RUL. These Shapley
+    values, too, sum to ``rul − rul_unmoved``.
 
     ``neighbours`` are training units at moments with similar predictions by the same candidates
     and a similar age, nearest first: ``unit``, ``time``, ``age``, ``rul_predicted`` (out of fold),
@@ -63,6 +69,7 @@ class Explanation:
     rul: float
     rul_unmoved: float
     channels: pl.DataFrame
+    periods: pl.DataFrame
     neighbours: pl.DataFrame
 
     def __str__(self) -> str:
@@ -81,6 +88,13 @@ class Explanation:
                 f"{signed(row['moved'])} standard deviations since its start, now "
                 f"{signed(row['against_condition'])} from the training mean of its condition"
             )
+        first = self.periods.sort(pl.col("effect").abs(), descending=True).head(2)
+        parts = (
+            f"{signed(row['effect'])} {self.time_unit} from {row['start']:g} to {row['end']:g}"
+            for row in first.iter_rows(named=True)
+        )
+        if first.height:
+            yield f"  by time, all channels: {', '.join(parts)}"
         if self.neighbours.height:
             yield "Training units with a similar prediction and age:"
         for row in self.neighbours.iter_rows(named=True):
@@ -134,7 +148,15 @@ def _explain(
     channels, moved, against, unmoved = _movement(one, learned.input_check)
     n = one.n_rows
     parts = np.arange(n) >= n - max(1, n // 5)  # the last fifth of the record
-    effects, rul, rul_unmoved = _effects(one, learned, channels, unmoved, parts, samples, seed)
+    predict = _predictor(one, learned, channels, unmoved)
+    sides = np.stack([~parts, parts])  # (2, n)
+    effects, rul, rul_unmoved = _shapley(
+        lambda keep: predict(np.einsum("bpc,pn->bnc", keep.reshape(-1, 2, len(channels)), sides)),
+        2 * len(channels),
+        samples,
+        seed,
+    )
+    effects = effects.reshape(2, len(channels))
     table = pl.DataFrame(
         {
             "channel": channels,
@@ -153,6 +175,7 @@ def _explain(
         rul=rul,
         rul_unmoved=rul_unmoved,
         channels=table,
+        periods=_periods(one, predict, samples, seed),
         neighbours=_neighbours(row, learned, oof, neighbours),
     )
 
@@ -182,46 +205,58 @@ def _movement(one: Fleet, check: Preprocessor) -> tuple[list[str], Array, Array,
     return channels, now - base, now, unmoved
 
 
-def _effects(
-    one: Fleet,
-    learned: Learned,
-    channels: list[str],
-    unmoved: Array,
-    recent: npt.NDArray[np.bool_],
-    samples: int,
-    seed: int,
+def _periods(one: Fleet, predict: Predict, samples: int, seed: int) -> pl.DataFrame:
+    """Effects of the stretches of a record, all channels together."""
+    times = one.times()
+    count = min(_PERIODS, one.n_rows)
+    part = np.arange(one.n_rows) * count // one.n_rows
+    rows = part[None, :] == np.arange(count)[:, None]  # (count, n)
+    effects, _, _ = _shapley(lambda keep: predict((keep @ rows)[:, :, None]), count, samples, seed)
+    first = np.unique(part, return_index=True)[1]
+    last = np.append(first[1:], one.n_rows) - 1
+    return pl.DataFrame({"start": times[first], "end": times[last], "effect": effects})
+
+
+def _predictor(one: Fleet, learned: Learned, channels: list[str], unmoved: Array) -> Predict:
+    """The RUL at the last row if only some values are as measured, the others not moved."""
+    measured = one.values(channels)
+
+    def predict(keep: npt.NDArray[np.bool_]) -> Array:
+        """Of copies, (B,): where ``keep`` (B, n, C) or (B, n, 1) is true, values as measured."""
+        found = []
+        size = max(1, _BATCH_ROWS // one.n_rows)
+        for at in range(0, len(keep), size):
+            values = np.where(keep[at : at + size], measured[None], unmoved[None])
+            found.append(_predict_copies(one, learned, channels, values))
+        return np.concatenate(found)
+
+    return predict
+
+
+def _shapley(
+    value: Callable[[npt.NDArray[np.bool_]], Array], count: int, samples: int, seed: int
 ) -> tuple[Array, float, float]:
-    """Shapley values (2, C) of the channels' earlier and recent movement, RUL with and without."""
+    """Shapley values (count,) of a function of sets (B, count), its value on all and on none."""
     try:
         import torch
         from captum.attr import ShapleyValueSampling
     except ImportError as error:
         raise ImportError("explanations need captum: pip install 'grace-rul[explain]'") from error
-    c = len(channels)
-    measured = one.values(channels)
 
-    def predict(mask: Any) -> Any:
-        keep = mask.reshape(-1, 2, c).bool().numpy()
-        found = []
-        size = max(1, _BATCH_ROWS // one.n_rows)
-        for at in range(0, len(keep), size):
-            chosen = keep[at : at + size]
-            held = np.where(recent[None, :, None], chosen[:, 1:2], chosen[:, 0:1])
-            values = np.where(held, measured[None], unmoved[None])
-            found.append(_predict_copies(one, learned, channels, values))
-        return torch.from_numpy(np.concatenate(found))
+    def of_masks(mask: Any) -> Any:
+        return torch.from_numpy(value(mask.bool().numpy()))
 
-    everything, nothing = torch.ones(1, 2 * c), torch.zeros(1, 2 * c)
+    everything, nothing = torch.ones(1, count), torch.zeros(1, count)
     torch_state = torch.get_rng_state()
     try:
         torch.manual_seed(seed)
-        shapley = ShapleyValueSampling(predict).attribute(
-            everything, baselines=nothing, n_samples=samples, perturbations_per_eval=2 * c
+        found = ShapleyValueSampling(of_masks).attribute(
+            everything, baselines=nothing, n_samples=samples, perturbations_per_eval=count
         )
     finally:
         torch.set_rng_state(torch_state)
-    ends = predict(torch.cat([everything, nothing])).numpy()
-    return shapley.numpy().reshape(2, c).astype(np.float64), float(ends[0]), float(ends[1])
+    ends = of_masks(torch.cat([everything, nothing])).numpy()
+    return found.numpy().reshape(-1).astype(np.float64), float(ends[0]), float(ends[1])
 
 
 def _predict_copies(one: Fleet, learned: Learned, channels: list[str], values: Array) -> Array:

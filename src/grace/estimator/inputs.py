@@ -36,8 +36,12 @@ def fleet_like_training(table: Any, learned: Learned, **keys: Any) -> Fleet:
         )
     else:
         columns = set(_columns(table, learned.table_schema))
-        static = [c for c in learned.table_schema.static if c in columns]
-        keys = {"fate": "unknown", "static": static} | keys
+        given = learned.table_schema
+        # A table of units in service has no label, and need not have what is ignored anyway.
+        present = {
+            name: [c for c in getattr(given, name) if c in columns] for name in ("static", "ignore")
+        }
+        keys = {"fate": "unknown", **present} | keys
         fleet = read_table(table, schema=learned.table_schema, **keys)
     known = learned.fleet_schema.time_unit
     if fleet.schema.time_unit != known:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from grace.decisions import MaintenancePlan
 from grace.decisions.inputs import SECONDS
 
-__all__ = ["calendar_of"]
+__all__ = ["calendar_of", "calendar_seconds"]
+
+
+def calendar_seconds(time_unit: str) -> float:
+    """Seconds of a fleet's unit of time.
+
+    Raises:
+        ValueError: it counts cycles or another unit that a calendar does not have.
+
+    Example:
+        >>> calendar_seconds("hours")
+        3600.0
+    """
+    unit = time_unit.lower()
+    seconds = SECONDS.get(unit, SECONDS.get(unit.removesuffix("s")))
+    if seconds is None:
+        known = ", ".join(f"{name}s" for name in SECONDS)
+        raise ValueError(
+            f"the plan counts time in {time_unit}, which no calendar has (it has {known}). "
+            "Remedy: write .csv or .html."
+        )
+    return seconds
 
 
 def calendar_of(plan: MaintenancePlan, start: datetime) -> bytes:
@@ -21,14 +42,7 @@ def calendar_of(plan: MaintenancePlan, start: datetime) -> bytes:
         ValueError: the plan counts cycles or another unit that a calendar does not have.
         ImportError: icalendar is not installed.
     """
-    unit = plan.time_unit.lower()
-    seconds = SECONDS.get(unit, SECONDS.get(unit.removesuffix("s")))
-    if seconds is None:
-        known = ", ".join(f"{name}s" for name in SECONDS)
-        raise ValueError(
-            f"the plan counts time in {plan.time_unit}, which no calendar has (it has {known}). "
-            "Remedy: write .csv or .html."
-        )
+    seconds = calendar_seconds(plan.time_unit)
     try:
         from icalendar import Calendar, Event
     except ImportError as error:
@@ -39,7 +53,7 @@ def calendar_of(plan: MaintenancePlan, start: datetime) -> bytes:
     for row in plan.frame.filter(plan.frame["slot"].is_not_null()).iter_rows(named=True):
         event = Event()
         event.add("uid", f"{row['unit']}-{row['slot']}@grace")
-        event.add("dtstamp", start)
+        event.add("dtstamp", start.astimezone(timezone.utc))
         event.add("summary", f"Replace {row['unit']}")
         event.add("dtstart", start + timedelta(seconds=row["start"] * seconds))
         event.add("dtend", start + timedelta(seconds=row["end"] * seconds))

@@ -8,7 +8,7 @@ import polars as pl
 
 from grace import plots
 from grace.decisions import ReplacementPolicy
-from grace.formatting import number, percent, signed
+from grace.formatting import interval, number, percent, signed
 from grace.report.document import (
     DocumentSection,
     DocumentTable,
@@ -51,10 +51,13 @@ def plan_page(
             references = {
                 o.name: o.cost for o in comparison.outcomes if o.name != "prognosis"
             }  # fmt: skip
-            ax = plots.cost_curve(curve, time_unit=time_unit, currency=money, references=references)
+            ax = plots.cost_curve(
+                curve, time_unit=one, currency=money, references=references,
+                chosen=policy.threshold,
+            )  # fmt: skip
             caption = (
                 "Long-run cost on the training units, each predicted out of fold; the band is a "
-                "95% interval over units."
+                "95% interval over units. Lines: the other policies on held-out units."
             )
             cost_figures.append(sheet.add(ax, "Cost against alarm threshold.", caption))
     rows = [
@@ -76,16 +79,18 @@ def plan_page(
     )
     outcomes = DocumentTable(
         f"Held-out units; per unit and {one} of operation, costs in {money}. Relative cost: "
-        "0 as perfect prognosis, 1 as age replacement.",
-        ("Policy", "Cost", "Failures", "Share failed", "Life given up", "False alarms", "Relative"),
+        "0 as perfect prognosis, 1 as age replacement. Intervals are over units.",
+        ("Policy", "Cost", "95%", "Failures", "Share failed", "Life given up", "False alarms",
+         "Relative", "95%"),
         [
             (
-                o.name, number(o.cost), number(o.breaks), percent(o.break_share, 1),
-                number(o.unexploited), number(o.false_alarms), number(o.relative),
+                o.name, number(o.cost), interval(o.cost_low, o.cost_high), number(o.breaks),
+                percent(o.break_share, 1), number(o.unexploited), number(o.false_alarms),
+                number(o.relative), interval(o.relative_low, o.relative_high),
             )
             for o in comparison.outcomes
         ],
-        numeric=frozenset(range(1, 7)),
+        numeric=frozenset(range(1, 9)),
     )  # fmt: skip
     difference = (
         f"Prognosis minus age replacement: {signed(comparison.difference)} {money} per unit and "

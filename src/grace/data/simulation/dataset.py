@@ -58,7 +58,8 @@ class Simulation:
     ``truth`` has the rows of ``dataset.train.frame``, then those of ``dataset.test.frame``, in
     the same order, with the columns ``split`` ("train" or "test"), ``unit``, ``cycle``, ``health``
     (h, from at most 1 down to ``failure_threshold``), ``degrading`` (bool: after onset) and
-    ``condition`` (index into the six operating points of C-MAPSS).
+    ``condition`` (index into the six operating points of C-MAPSS). ``mix`` has one row per engine:
+    ``split``, ``unit``, and ``p0`` to ``p5``, how probable each operating point is in a cycle.
 
     Example:
         >>> simulation = simulate(SimulationConfig(n_train=4, n_test=2), seed=1)
@@ -71,6 +72,7 @@ class Simulation:
 
     dataset: Dataset
     truth: pl.DataFrame
+    mix: pl.DataFrame
     config: SimulationConfig
     seed: int
 
@@ -152,8 +154,8 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> Simula
     config = config or SimulationConfig()
     _check_fits_in_memory(config)
     train_seed, test_seed = np.random.SeedSequence(seed).spawn(2)
-    train, train_truth = _fleet(config, train_seed, "train")
-    test, test_truth = _fleet(config, test_seed, "test")
+    train, train_truth, train_mix = _fleet(config, train_seed, "train")
+    test, test_truth, test_mix = _fleet(config, test_seed, "test")
     plural = "" if config.n_conditions == 1 else "s"
     dataset = Dataset(
         name="sim",
@@ -168,7 +170,8 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> Simula
             f"seed {seed}."
         ),
     )
-    return Simulation(dataset, pl.concat([train_truth, test_truth]), config, seed)
+    truth, mix = pl.concat([train_truth, test_truth]), pl.concat([train_mix, test_mix])
+    return Simulation(dataset, truth, mix, config, seed)
 
 
 def _check_fits_in_memory(config: SimulationConfig) -> None:
@@ -188,8 +191,8 @@ def _check_fits_in_memory(config: SimulationConfig) -> None:
 
 def _fleet(
     config: SimulationConfig, seed: np.random.SeedSequence, split: str
-) -> tuple[Fleet, pl.DataFrame]:
-    """One split, and the truth of its rows."""
+) -> tuple[Fleet, pl.DataFrame, pl.DataFrame]:
+    """One split, the truth of its rows, and how often its engines fly which condition."""
     n = config.n_train if split == "train" else config.n_test
     streams = [np.random.default_rng(s) for s in seed.spawn(n)]
     # Spread evenly over the fleet rather than drawn: the share is exact, and an engine's fate does
@@ -246,7 +249,15 @@ def _fleet(
             "condition": condition,
         }
     )
-    return Fleet.from_frame(frame, _SCHEMA, units=units, name=f"simulated {split}"), truth
+    mixes = np.stack([e.mix for e in engines])
+    mix = pl.DataFrame(
+        {
+            "split": [split] * n,
+            "unit": np.arange(1, n + 1),
+            **{f"p{c}": mixes[:, c] for c in range(mixes.shape[1])},
+        }
+    )
+    return Fleet.from_frame(frame, _SCHEMA, units=units, name=f"simulated {split}"), truth, mix
 
 
 def _last_train_cycle(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from grace.data.simulation.config import SimulationConfig
 from grace.data.simulation.turbofan import CONDITION_ORDER, MIX, SEVERITY
 
-__all__ = ["Engine", "run_to_failure"]
+__all__ = ["Engine", "increments", "run_to_failure", "stress_of"]
 
 Array = npt.NDArray[np.float64]
 
@@ -26,6 +26,7 @@ class Engine:
         rate: a, in 1/cycle^b.
         condition: index into ``CENTROIDS`` per cycle, shape (life,).
         damage: w per cycle, in units of health, shape (life,).
+        mix: probability of each of ``CENTROIDS`` per cycle, shape (6,).
     """
 
     fault: int
@@ -34,6 +35,7 @@ class Engine:
     rate: float
     condition: npt.NDArray[np.int64]
     damage: Array
+    mix: Array
 
     @property
     def life(self) -> int:
@@ -55,24 +57,35 @@ def run_to_failure(config: SimulationConfig, rng: np.random.Generator) -> Engine
     points = np.array(CONDITION_ORDER[: config.n_conditions])
     share = MIX[points] / MIX[points].sum()
     mix = np.cumsum(rng.dirichlet(20.0 * share))
-    # Relative to the fleet's own mix, so that wear_out means the same for any number of conditions.
-    stress = 1.0 + config.condition_stress * (SEVERITY - share @ SEVERITY[points])
+    stress = stress_of(config)
     # Flown in batches, because how many cycles it takes is only known at the end.
     batch = onset + int(1.3 * enough) + 10
     conditions, wear = np.empty(0, dtype=np.int64), np.empty(0)
     while wear[onset:].sum() < enough:
         new = points[np.minimum(np.searchsorted(mix, rng.random(batch)), len(points) - 1)]
         conditions = np.concatenate([conditions, new])
-        wear = np.concatenate([wear, stress[new] * _increments(config, rng, batch)])
+        wear = np.concatenate([wear, stress[new] * increments(config, rng, batch)])
     wear[:onset] = 0.0
     s = np.cumsum(wear)
     life = int(np.searchsorted(s, enough)) + 1
     # The engine stops at the threshold, wherever within its last cycle it is reached.
     damage = A * np.expm1(rate * np.minimum(s[:life], enough) ** b)
-    return Engine(fault, worn, onset, rate, conditions[:life], damage)
+    probability = np.zeros(len(SEVERITY))
+    probability[points] = np.diff(mix, prepend=0.0)
+    return Engine(fault, worn, onset, rate, conditions[:life], damage, probability)
 
 
-def _increments(config: SimulationConfig, rng: np.random.Generator, n: int) -> Array:
-    """Wear of n cycles at average stress: mean 1, coefficient of variation v."""
+def stress_of(config: SimulationConfig) -> Array:
+    """m_c: wear of a cycle at each of ``CENTROIDS``, shape (6,), 1 on average over the fleet."""
+    points = np.array(CONDITION_ORDER[: config.n_conditions])
+    share = MIX[points] / MIX[points].sum()
+    # Relative to the fleet's own mix, so that wear_out means the same for any number of conditions.
+    return np.asarray(1.0 + config.condition_stress * (SEVERITY - share @ SEVERITY[points]))
+
+
+def increments(
+    config: SimulationConfig, rng: np.random.Generator, shape: int | tuple[int, ...]
+) -> Array:
+    """Wear of cycles at average stress: mean 1, coefficient of variation v."""
     v = config.process_noise
-    return rng.gamma(1.0 / v**2, v**2, n) if v > 0.0 else np.ones(n)
+    return rng.gamma(1.0 / v**2, v**2, shape) if v > 0.0 else np.ones(shape)
