@@ -228,7 +228,8 @@ def document(results: dict[str, Any]) -> None:
             number(e["true_relative"]), percent(o["break_share"], 1), number(o["unexploited"]),
         ])  # fmt: skip
     heads = ["failure ÷ planned", "p*", "p* by truth", "cost ÷ cost by truth",
-             "against age replacement", "relative cost", "by truth", "failed", "life given up"]  # fmt: skip
+             "against age replacement", "relative cost", "by truth", "failed",
+             "life given up"]  # fmt: skip
     replace_between(GUIDE, "simulated-policy", markdown(heads, rows))
     rows = []
     for e in results["sim"]["plan"]:

@@ -80,7 +80,7 @@ def _decision_rows(simulation: Simulation) -> tuple[np.ndarray, np.ndarray, np.n
 
 def _true_trajectories(simulation: Simulation) -> Trajectories:
     rows, owner, age = _decision_rows(simulation)
-    curves = true_survival(simulation, rows, EDGES, n_paths=300)
+    curves = true_survival(simulation, rows, EDGES, n_paths=200)
     curves[:, 0] = 1.0
     return _trajectories(simulation, owner, age, RULDistribution(EDGES, curves))
 

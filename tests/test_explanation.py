@@ -84,6 +84,32 @@ def test_channels_move_as_the_fault_mode_of_the_unit_says(
         assert fits[mode] > fits[other] + 0.5
 
 
+def test_the_reported_channels_are_those_of_the_fault_mode(
+    explained: list[Explanation], worn: pl.DataFrame
+) -> None:
+    """The five channels shown carry a signature of the unit's fault, and moved in its direction."""
+    for one, mode in zip(explained, worn["fault_mode"], strict=True):
+        shift = {c.name: getattr(c, mode.lower()) for c in CHANNELS}
+        for name, moved in one.channels.head(5).select("channel", "moved").iter_rows():
+            assert abs(shift[name]) >= 3, (mode, name)
+            assert np.sign(moved) == np.sign(shift[name]), (mode, name)
+        silent = one.channels.filter(pl.col("channel").is_in([c for c in shift if not shift[c]]))
+        assert silent["effect"].abs().sum() < 0.1 * one.channels["effect"].abs().sum()
+
+
+def test_effects_over_time_sum_and_lie_after_the_onset(
+    explained: list[Explanation], worn: pl.DataFrame
+) -> None:
+    for one, onset in zip(explained, worn["onset"], strict=True):
+        assert one.periods["effect"].sum() == pytest.approx(one.rul - one.rul_unmoved, abs=0.05)
+        assert one.periods["start"][0] == 1
+        assert one.periods["end"][-1] == one.time
+        assert (one.periods["end"][:-1] < one.periods["start"][1:]).all()
+        before = one.periods.filter(pl.col("end") <= onset)["effect"].abs().sum()
+        assert before < 0.2 * one.periods["effect"].abs().sum()
+        assert one.periods["effect"].arg_min() == one.periods.height - 1  # wear shows last
+
+
 def test_a_channel_that_knows_nothing_has_next_to_no_effect(explained: list[Explanation]) -> None:
     for one in explained:
         size = one.channels["effect"].abs()

@@ -180,6 +180,8 @@ def test_the_command_writes_every_format(trained: Path, tmp_path: Path) -> None:
     assert "rognosis" in shown.output
     assert "planned in 4 slots" in shown.output
     assert max(map(len, shown.output.splitlines())) <= 80
+    for policy in ("run to failure", "age replacement", "perfect prognosis"):
+        assert policy in shown.output
     for name in ("p.csv", "p.json", "p.parquet", "p.html"):
         done = command(trained, *options, "--out", str(tmp_path / name))
         assert done.exit_code == 0, done.output
@@ -194,14 +196,69 @@ def test_the_command_writes_every_format(trained: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "args",
+    ("args", "message"),
     [
-        ("--capacity", "2/day", "--out", "p.docx"), ("--lead-time", "5"),
-        ("--capacity", "many"), ("--interval", "5", "--persistence", "2"),
-        ("--interval", "5", "--failure-cost", "3"), ("--interval", "5", "--model", "nowhere"),
+        (("--capacity", "2/day", "--out", "p.docx"), "the name must end with one of"),
+        (("--lead-time", "5"), "give --interval"),
+        (("--capacity", "many"), "write COUNT/PERIOD"),
+        (("--capacity", "0/day"), "at least one replacement per period"),
+        (("--capacity", "2/moon"), "unknown unit 'moon'"),
+        (("--interval", "5", "--persistence", "2"), "write k/n"),
+        (("--interval", "5", "--failure-cost", "3"), "not more than a planned replacement"),
+        (
+            ("--interval", "5", "--failure-cost", "-3"),
+            "--failure-cost -3.0: must be greater than 0",
+        ),
+        (("--interval", "5", "--lead-time", "-1"), "--lead-time: period '-1'"),
+        (("--interval", "5", "--lead-time", "9 weeks"), "as long as the longest life"),
+        (("--interval", "5", "--model", "nowhere"), "nowhere"),
     ],
-)  # fmt: skip
-def test_mistakes_are_one_line(trained: Path, args: tuple[str, ...]) -> None:
+)
+def test_mistakes_are_one_line(trained: Path, args: tuple[str, ...], message: str) -> None:
     failed = command(trained, *args)
     assert failed.exit_code == 2, failed.output
+    assert message in " ".join(failed.output.split())
+    assert failed.output.strip().count("error:") == 1
     assert "Traceback" not in failed.output
+
+
+def test_persistence_looks_at_earlier_decisions(trained: Path, tmp_path: Path) -> None:
+    """With the last row alone two of two decisions could never raise an alarm."""
+    today = pl.read_csv(trained / "today.csv").filter(pl.col("unit") <= 3)
+    worn = grace.load_dataset("sim", n_train=16, n_test=6).train.frame  # run to failure
+    worn = worn.filter(pl.col("unit") == 1).with_columns(unit=pl.lit(99)).select(today.columns)
+    pl.concat([today, worn[:-2]], how="vertical_relaxed").write_csv(tmp_path / "now.csv")
+    found = {}
+    for persistence in ("1/1", "2/2"):
+        out = tmp_path / "plan.csv"
+        text = ["plan", str(tmp_path / "now.csv"), "--model", str(trained / "model"),
+                "--failure-cost", "50", "--planned-cost", "8", "--interval", "2",
+                "--persistence", persistence, "--out", str(out)]  # fmt: skip
+        done = CliRunner().invoke(app, text, env={"COLUMNS": "80"})
+        assert done.exit_code == 0, done.output
+        found[persistence] = dict(pl.read_csv(out).select("unit", "alarm").iter_rows())
+    assert found["1/1"][99] == found["2/2"][99] == "alarm"
+
+
+def test_a_calendar_of_cycles_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    data = grace.load_dataset("sim", n_train=4, n_test=1)
+    model = grace.RULModel(candidates=["median_life"], rows_per_unit=5)
+    model.fit(
+        data.train.frame, unit="unit", time="cycle", time_unit="cycles", fate="end_of_record"
+    ).save(tmp_path / "model")
+    text = ["plan", str(tmp_path / "absent.csv"), "--model", str(tmp_path / "model"), "--interval",
+            "5", "--failure-cost", "50", "--planned-cost", "8", "--out", "p.ics"]  # fmt: skip
+    failed = CliRunner().invoke(app, text)
+    assert failed.exit_code == 2
+    assert "which no calendar has" in failed.output
+
+
+def test_a_table_in_service_needs_no_ignored_column(tmp_path: Path) -> None:
+    """What training ignored, such as a second label, is not there in a table of today."""
+    data = grace.load_dataset("sim", n_train=6, n_test=2)
+    table = data.train.frame.with_columns(note=pl.lit("x"))
+    model = grace.RULModel(candidates=["median_life"], rows_per_unit=5)
+    model.fit(
+        table, unit="unit", time="cycle", time_unit="cycles", fate="end_of_record", ignore=["note"]
+    )
+    assert model.predict(data.test.frame).height == 2

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from grace.cli.shared import out, plain_errors, say, stop
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plan"]
 
-_SHOWN = 20
 _SUFFIXES = (".csv", ".json", ".parquet", ".ics", ".html")
 
 
@@ -87,6 +85,7 @@ def plan(
     with plain_errors():
         if output is not None and output.suffix not in _SUFFIXES:
             stop(f"--out {output}: the name must end with one of {', '.join(_SUFFIXES)}")
+        from grace.cli.plan_text import age_lines, show_policies, show_units, summary_lines
         from grace.decisions import (
             Capacity,
             fit_policy,
@@ -124,15 +123,15 @@ def plan(
         end = inputs.lead_time + len(planned.slots) * (places.period if places else inputs.interval)
         lines = [
             *policy.sentences(currency),
-            *_by_age(content, policy, end),
-            *_summary(planned, places, alarms, end, currency),
+            *age_lines(content, policy, end),
+            *summary_lines(planned, places, alarms, end, currency),
         ]
         for line in lines:
             out.print(line, highlight=False)
         out.print()
-        _show_policies(policy)
+        show_policies(policy)
         out.print()
-        _show(content, unit)
+        show_units(content, unit)
         if output is not None:
             _write(output, content, planned, policy, lines, unit, start or datetime.now(), currency)
             say(f"plan of {content.height} units: {output}")
@@ -215,100 +214,11 @@ def _until(replacement_age: float) -> pl.Expr:
     return (replacement_age - pl.col("age")).clip(lower_bound=0.0)
 
 
-def _by_age(content: pl.DataFrame, policy: ReplacementPolicy, end: float) -> list[str]:
-    """Which units are due by age, where prognosis is not shown to pay."""
-    import polars as pl
-
-    from grace.formatting import count
-
-    if policy.comparison.pays or policy.replacement_age == float("inf"):
-        return []
-    due = content.filter(pl.col("until_replacement_age") <= end).sort("until_replacement_age")
-    names = ", ".join(str(u) for u in due["unit"].head(5))
-    more = f" and {due.height - 5} more" if due.height > 5 else ""
-    return [
-        f"By age, {count(due.height, 'unit')} of {content.height} reach the replacement age within "
-        f"{end:g} {policy.time_unit}" + (f": {names}{more}." if due.height else ".")
-    ]
-
-
 def _persistence(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
     if found is None:
         raise ValueError(f"--persistence {text}: write k/n, e.g. 2/3")
     return int(found[1]), int(found[2])
-
-
-def _summary(
-    planned: MaintenancePlan, places: Capacity | None, alarms: list[str], end: float, currency: str
-) -> list[str]:
-    from grace.formatting import count, number
-
-    per = f"{currency} " if currency else ""
-    units = planned.frame.height
-    text = (
-        f"{count(units, 'unit')}: {count(alarms.count('alarm'), 'alarm')}, "
-        f"{count(alarms.count('warning'), 'warning')}; {planned.n_planned} planned in "
-        f"{count(len(planned.slots), 'slot')}."
-    )
-    found = [text]
-    if places is not None:
-        extra = planned.net_cost - planned.unlimited_cost
-        found.append(
-            f"The capacity of {places.count} per {places.period:g} {planned.time_unit} costs "
-            f"{per}{number(extra)} more than unlimited capacity."
-        )
-    saved = planned.postponed_cost - planned.net_cost
-    found.append(
-        f"The plan is expected to save {per}{number(saved)} against replacing nothing for "
-        f"{end:g} {planned.time_unit}."
-    )
-    return found
-
-
-def _show_policies(policy: ReplacementPolicy) -> None:
-    from grace.formatting import number, percent
-
-    one = policy.time_unit.removesuffix("s")
-    shown = Table(
-        box=None, pad_edge=False, title=f"On held-out units, per unit and {one} of operation",
-        title_justify="left", title_style="",
-    )  # fmt: skip
-    for k, head in enumerate(("policy", "cost", "95%", "failed", "life given up", "relative")):
-        shown.add_column(head, justify="left" if k == 0 else "right", overflow="fold")
-    for o in policy.comparison.outcomes:
-        shown.add_row(
-            o.name,
-            number(o.cost),
-            f"{number(o.cost_low)}–{number(o.cost_high)}",
-            percent(o.break_share, 1),
-            number(o.unexploited),
-            number(o.relative),
-        )
-    out.print(shown)
-
-
-def _show(content: pl.DataFrame, unit: str) -> None:
-    from grace.formatting import number, percent
-
-    shown = Table(box=None, pad_edge=False)
-    heads = ("unit", "slot", f"in {unit}", "risk before", "wait costs", "RUL (90%)", "alarm")
-    for k, head in enumerate(heads):
-        shown.add_column(head, justify="left" if k in (0, 6) else "right", overflow="fold")
-    for row in content.head(_SHOWN).iter_rows(named=True):
-        start = "later" if row["start"] is None else f"{row['start']:g} to {row['end']:g}"
-        shown.add_row(
-            str(row["unit"]),
-            "–" if row["slot"] is None else str(row["slot"] + 1),
-            start,
-            percent(row["probability"], 1),
-            number(row["cost_of_waiting"]),
-            f"{row['median']:.3g} ({row['lower']:.3g}–{row['upper']:.3g})",
-            "" if row["alarm"] == "none" else row["alarm"],
-        )
-    out.print(shown)
-    if content.height > _SHOWN:
-        out.print(f"… and {content.height - _SHOWN} more units; --out writes all of them.")
 
 
 def _write(

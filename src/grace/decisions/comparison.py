@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 RESAMPLES = 2000
 POLICIES = ("prognosis", "age replacement", "run to failure", "perfect prognosis")
+_ENDS = ("age replacement", "perfect prognosis")  # relative cost 1 and 0
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class PolicyOutcome:
     Args:
         name: of the policy.
         cost: long-run cost per unit and time.
-        cost_low: lower limit of its 95% interval over units; −∞ where none can be given.
-        cost_high: upper limit; ∞ where none can be given.
+        cost_low: lower limit of its 95% percentile interval over units; −∞ where none is given.
+        cost_high: upper limit; ∞ where none is given.
         breaks: unexpected failures per unit and time.
         break_share: share of the cycles that end with a failure.
         unexploited: mean life given up per planned replacement; None where no life is known.
@@ -66,7 +67,8 @@ class PolicyOutcome:
 class PolicyComparison:
     """The policy next to run to failure, age replacement and perfect prognosis on the same units.
 
-    ``difference`` is cost(policy) − cost(age replacement) with its paired interval over units,
+    ``difference`` is cost(policy) − cost(age replacement) with its paired, studentised interval
+    over units,
     ``limit`` the last age that counts (infinite if every life is known).
     """
 
@@ -143,18 +145,22 @@ def compare_cycles(
     seen = observation(t)
     never = scheduled_cycles(t, inputs, np.full((len(t), 1), np.inf), seen)
     cycles = dict(zip(POLICIES, (alarms, by_age, never, perfect_cycles(t, inputs)), strict=True))
-    perfect, age = cycles["perfect prognosis"], cycles["age replacement"]
+    rates = dict(zip(POLICIES, _resampled_rates(list(cycles.values()), seed).T, strict=True))
     outcomes = []
     for name, one in cycles.items():
-        low, high = _limits([one], lambda r: r[0], lambda r: [np.ones_like(r[0])], seed)
-        relative, limits = _relative(one, age, perfect, seed)
-        outcomes.append(_outcome(name, one, (low, high), relative, limits))
-    low, high = _limits(
-        [alarms, by_age],
-        lambda r: r[0] - r[1],
-        lambda r: [np.ones_like(r[0]), -np.ones_like(r[0])],
-        seed,
-    )
+        relative = _relative(*(float(cycles[n].rate[0]) for n in (name, *_ENDS)))
+        draws = zip(*(rates[n] for n in (name, *_ENDS)), strict=True)
+        drawn = np.array([_relative(*r) for r in draws], dtype=np.float64)
+        outcomes.append(
+            _outcome(
+                name,
+                one,
+                _percentiles(rates[name]) if len(t) > 1 else (-np.inf, np.inf),
+                relative,
+                None if relative is None or len(t) < 2 else _percentiles(drawn),
+            )
+        )
+    low, high = _difference(alarms, by_age, seed)
     note = "" if np.isfinite([low, high]).all() else "no interval can be given"
     return PolicyComparison(
         tuple(outcomes),
@@ -217,66 +223,50 @@ def _outcome(
     )
 
 
-def _relative(
-    one: Cycles, age: Cycles, perfect: Cycles, seed: int
-) -> tuple[float | None, tuple[float, float] | None]:
-    """(r − r_perfect) / (r_age − r_perfect) with its interval; None without room in between."""
-    r = [float(c.rate[0]) for c in (one, age, perfect)]
-    if not r[1] - r[2] > 1e-12 * abs(r[1]):
-        return None, None
-
-    def gradient(s: list[Array]) -> list[Array]:
-        room = s[1] - s[2]
-        return [1.0 / room, -(s[0] - s[2]) / room**2, (s[0] - s[1]) / room**2]
-
-    value = (r[0] - r[2]) / (r[1] - r[2])
-    limits = _limits([one, age, perfect], lambda s: (s[0] - s[2]) / (s[1] - s[2]), gradient, seed,
-                     unit_free=True)  # fmt: skip
-    return value, limits
+def _relative(rate: float, age: float, perfect: float) -> float | None:
+    """(r − r_perfect) / (r_age − r_perfect); None without room in between."""
+    room = age - perfect
+    return (rate - perfect) / room if room > 1e-12 * abs(age) else None
 
 
-def _limits(
-    cycles: Sequence[Cycles],
-    value: Callable[[list[Array]], Array],
-    gradient: Callable[[list[Array]], list[Array]],
-    seed: int,
-    *,
-    unit_free: bool = False,
-) -> tuple[float, float]:
-    """Studentised 95% limits of a function of the cost rates of policies on the same units.
-
-    Args:
-        cycles: one column each, (U, 1).
-        value: of the list of rates; each may be an array.
-        gradient: derivative by each rate.
-        seed: of the bootstrap over units, drawn in common for all policies.
-        unit_free: the function does not change with the unit of cost and time.
-    """
-    if len(cycles[0].cost) < 2:
-        return -np.inf, np.inf
+def _resampled_rates(cycles: Sequence[Cycles], seed: int) -> Array:
+    """Cost rates of policies on the same resampled units, (R, P)."""
     cost = np.concatenate([c.weight * c.cost for c in cycles], axis=1)
     length = np.concatenate([c.weight * c.length for c in cycles], axis=1)
+    rng, n = np.random.default_rng(seed), len(cost)
+    counts = rng.multinomial(n, np.full(n, 1.0 / n), size=RESAMPLES).astype(np.float64)
+    return np.asarray((counts @ cost) / np.maximum(counts @ length, 1e-300))
+
+
+def _percentiles(drawn: Array) -> tuple[float, float]:
+    """Limits that hold the middle 95% of resampled values, those without a value left out."""
+    low, high = np.quantile(drawn[np.isfinite(drawn)], (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _difference(one: Cycles, other: Cycles, seed: int) -> tuple[float, float]:
+    """Studentised 95% limits of rate(one) − rate(other) over units drawn in common."""
+    pair = (one, other)
+    if len(one.cost) < 2:
+        return -np.inf, np.inf
+    cost = np.concatenate([c.weight * c.cost for c in pair], axis=1)
+    length = np.concatenate([c.weight * c.length for c in pair], axis=1)
     # Totals of about 1, whatever the currency and the unit of time.
     scales = [max(float(np.abs(a).max()), 1e-300) for a in (cost, length)]
     data = np.concatenate([cost / scales[0], length / scales[1]], axis=1)
-    k = len(cycles)
-    size = 1.0 if unit_free else scales[0] / scales[1]
 
-    def rates(s: Array) -> list[Array]:
-        return [s[..., i] / s[..., k + i] for i in range(k)]
+    def value(s: Array) -> Array:
+        return np.asarray(s[..., 0] / s[..., 2] - s[..., 1] / s[..., 3])
 
-    def by_sums(s: Array) -> Array:
-        r = rates(s)
-        slopes = gradient(r)
-        first = [d / s[..., k + i] for i, d in enumerate(slopes)]
-        second = [-d * r[i] / s[..., k + i] for i, d in enumerate(slopes)]
-        return np.stack([*first, *second], axis=-1)
+    def gradient(s: Array) -> Array:
+        parts = [1.0 / s[..., 2], -1.0 / s[..., 3],
+                 -s[..., 0] / s[..., 2] ** 2, s[..., 1] / s[..., 3] ** 2]  # fmt: skip
+        return np.stack(parts, axis=-1)
 
     moments = resampled_moments(data, RESAMPLES, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = studentised(
-            lambda s: np.asarray(value(rates(s))), by_sums, data, moments, level=0.95
-        )
+        low, high = studentised(value, gradient, data, moments, level=0.95)
     if not np.isfinite([low, high]).all():
         return -np.inf, np.inf
+    size = scales[0] / scales[1]
     return size * float(low), size * float(high)

@@ -145,7 +145,9 @@ def fit_policy(t: Trajectories, inputs: DecisionInputs, *, seed: int = 0) -> Rep
     best, best_age = choose(alarms, seed, inputs.false_alarm_budget), choose(by_age, seed)
     rates, false_alarms = _bootstrap(alarms, seed)
     budget = np.inf if inputs.false_alarm_budget is None else inputs.false_alarm_budget
-    drawn = thresholds[np.where(false_alarms <= budget, rates, np.inf).argmin(axis=1)]
+    slack = GOOD * float(rates[:, best].std())
+    allowed = np.where(false_alarms <= budget, rates, np.inf)
+    drawn = thresholds[[_middle(row, row.min() + slack) for row in allowed]]
     low, high = np.quantile(rates, (0.025, 0.975), axis=0)
     curve = pl.DataFrame(
         {
@@ -186,7 +188,12 @@ def choose(cycles: Cycles, seed: int, budget: float | None = None) -> int:
     rate = np.where(allowed, cycles.rate, np.inf)
     least = int(np.argmin(rate))
     drawn, _ = _bootstrap(cycles.policy(least), seed, 250)
-    good = np.flatnonzero(rate <= rate[least] + GOOD * float(drawn.std()))
+    return _middle(rate, rate[least] + GOOD * float(drawn.std()))
+
+
+def _middle(rate: Array, most: float) -> int:
+    """The middle one of the entries that are at most ``most``."""
+    good = np.flatnonzero(rate <= most)
     return int(good[(good.size - 1) // 2])
 
 
