@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from decisions_simulated import build_case, kept, plan_costs, policy_costs
 from document import markdown, replace_between
 from harness import machine_facts
 
@@ -95,9 +96,20 @@ def network_trajectories(store: Path, name: str) -> Trajectories | None:
     return out_of_fold_trajectories(table, "stack", list(NETWORKS))
 
 
-def test_plans(name: str, model: RULModel, log: Path) -> list[dict[str, Any]]:
-    """One plan for the test engines at their last row, without a limit of capacity."""
-    data, t = load_dataset(name), model_trajectories(model)
+def as_trajectories(found: Trajectories | RULModel) -> Trajectories:
+    return found if isinstance(found, Trajectories) else model_trajectories(found)
+
+
+def test_plans(name: str, model: RULModel, t: Trajectories, log: Path) -> list[dict[str, Any]]:
+    """One plan for the test engines at their last row, without a limit of capacity.
+
+    Args:
+        name: of the data set.
+        model: of all training engines.
+        t: their out-of-fold trajectories.
+        log: file that the reading of the labels is appended to.
+    """
+    data = load_dataset(name)
     frame, distribution = model.predict_distribution(data.test)
     age = frame["age"].to_numpy().astype(np.float64)
     made = {}
@@ -141,8 +153,6 @@ def test_plans(name: str, model: RULModel, log: Path) -> list[dict[str, Any]]:
 
 def simulated(folder: Path, entry: dict[str, Any], save: Any) -> None:
     """Fill the entry of the simulated fleet, ratio by ratio."""
-    from decisions_simulated import build_case, plan_costs, policy_costs
-
     done = {k: {r["failure_cost"] for r in entry.setdefault(k, [])} for k in ("policy", "plan")}
     if all(set(RATIOS) <= d for d in done.values()):
         return
@@ -185,13 +195,16 @@ def main() -> None:
             sources["network"] = lambda name=name: network_trajectories(args.store, name)
         for key, make in sources.items():
             if key not in entry and (found := make()) is not None:
-                t = found if isinstance(found, Trajectories) else model_trajectories(found)
+                path = args.work / f"{name}-{key}.npz"
+                t = kept(path, lambda found=found: as_trajectories(found))
                 entry[key] = [policies(t, r) for r in RATIOS]
                 save()
                 print(name, key, [relative(e) for e in entry[key]], flush=True)
         if "test" not in entry:
             model = fitted(name, args.work)
-            entry["test"] = test_plans(name, model, args.out.with_suffix(".readings.jsonl"))
+            t = kept(args.work / f"{name}-training.npz", lambda m=model: model_trajectories(m))
+            log = args.out.with_suffix(".readings.jsonl")
+            entry["test"] = test_plans(name, model, t, log)
             save()
             print(name, "test", [relative(e) for e in entry["test"]], flush=True)
 

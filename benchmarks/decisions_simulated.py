@@ -6,6 +6,7 @@ engines of another one, which are flown to their failure.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,7 @@ EDGES = np.arange(0.0, 401.0)
 class SimulatedCase:
     """Trajectories of the same engines by prediction and by truth, to learn from and to evaluate.
 
-    ``cost_rate`` and plans use the engines of ``evaluated`` only; ``life`` (U,) is their age at
-    failure.
+    Policies are chosen on the learned engines; plans are made for the evaluated ones.
     """
 
     learned: Trajectories
@@ -60,12 +60,31 @@ def build_case(folder: Path, rows_per_unit: int) -> SimulatedCase:
         model.fit(first.dataset.train, store=folder / "fit")
         model.save(model_folder)
     second = simulate(SimulationConfig(n_train=EVALUATED, n_test=1), seed=1)
+    made: dict[str, Callable[[], Trajectories]] = {
+        "learned": lambda: model_trajectories(model),
+        "learned_truth": lambda: _true_trajectories(first),
+        "evaluated": lambda: _predicted_trajectories(second, model),
+        "evaluated_truth": lambda: _true_trajectories(second),
+    }
     return SimulatedCase(
-        learned=model_trajectories(model),
-        learned_truth=_true_trajectories(first),
-        evaluated=_predicted_trajectories(second, model),
-        evaluated_truth=_true_trajectories(second),
+        **{k: kept(folder / f"sim-{rows_per_unit}-{k}.npz", make) for k, make in made.items()}
     )
+
+
+def kept(path: Path, make: Callable[[], Trajectories]) -> Trajectories:
+    """Trajectories from a file, or made and written there."""
+    if not path.exists():
+        t = make()
+        d = t.distribution
+        names = ("end", "failed", "fold", "owner", "age")
+        arrays = {name: getattr(t, name) for name in names}
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, edges=d.edges, survival=d.survival, rate=d.rate, **arrays)
+        partial.rename(path)
+    with np.load(path) as file:
+        a = dict(file)
+    distribution = RULDistribution(a.pop("edges"), a.pop("survival"), a.pop("rate"))
+    return Trajectories(distribution=distribution, **a)
 
 
 def _decision_rows(simulation: Simulation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
