@@ -240,7 +240,10 @@ def _resampled_rates(cycles: Sequence[Cycles], seed: int) -> Array:
 
 def _percentiles(drawn: Array) -> tuple[float, float]:
     """Limits that hold the middle 95% of resampled values, those without a value left out."""
-    low, high = np.quantile(drawn[np.isfinite(drawn)], (0.025, 0.975))
+    known = drawn[np.isfinite(drawn)]
+    if not known.size:
+        return -np.inf, np.inf
+    low, high = np.quantile(known, (0.025, 0.975))
     return float(low), float(high)
 
 
