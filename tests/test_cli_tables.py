@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_three_commands(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tables)
+    # The network and boosting would take most of the time.
+    module = import_module("grace.candidates.out_of_fold")
+    monkeypatch.setattr(module, "DEFAULT_CANDIDATES", ("constant", "median_life", "linear"))
     proposed = command("data", "describe", "pumps.csv", "--suggest")
     assert proposed.exit_code == 0, proposed.output
     schema = yaml.safe_load((tables / "pumps.yaml").read_text("utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import polars as pl
 import pytest
 
 import grace
+from grace.candidates import CANDIDATES, DEFAULT_CANDIDATES
 from grace.candidates.network import Network, network_configuration
 from grace.data import DataError
+from grace.data.input_flags import InputWarning
 from grace.estimator import RULModel
 from grace.prediction import ArtifactError
 
+CONFIGURE = "network_configuration"
 SIMPLE = ["constant", "group_median_life", "linear"]
 KEYS: dict[str, Any] = {"unit": "unit", "time": "hour", "time_unit": "hours"}
 
@@ -181,7 +185,7 @@ def test_foreign_files_are_not_overwritten(model: RULModel, tmp_path: Path) -> N
     "change",
     [
         lambda t: t.select("unit", "hour", "flow", "failed", "temp"),
-        lambda t: t.with_columns(pl.concat_str(pl.lit("z"), pl.col("unit"))),
+        lambda t: t.with_columns(unit=pl.lit("z") + pl.col("unit")),
         lambda t: t.with_columns(site=pl.lit(4.0)),
     ],
     ids=["columns reordered", "units renamed", "constant column"],
@@ -248,6 +252,56 @@ def test_method_and_preset_configure_the_network(monkeypatch: pytest.MonkeyPatch
         RULModel(method="amnl", candidates=SIMPLE).fit(histories(), **KEYS, fate="failed")
 
 
+@pytest.fixture
+def short_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks trained for a few steps only."""
+
+    def shortened(*args: Any) -> Any:
+        config = network_configuration(*args)
+        training = config.training.model_copy(update={"epochs": 1, "steps_per_epoch": 6})
+        return config.model_copy(update={"training": training})
+
+    monkeypatch.setattr(import_module("grace.candidates.network"), CONFIGURE, shortened)
+
+
+@pytest.mark.usefixtures("short_network")
+def test_all_candidates_compete_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cheap = (*SIMPLE, "network")
+    monkeypatch.setattr(import_module("grace.candidates.out_of_fold"), "DEFAULT_CANDIDATES", cheap)
+    calls: list[tuple[str, int]] = []
+    model = RULModel(preset="fast", seed=0).fit(
+        histories(8), **KEYS, fate="failed", progress=lambda name, k: calls.append((name, k))
+    )
+    trained = [k for name, k in calls if name == "network"]
+    assert trained[0] == 0
+    compared = {e.name for e in model.stack_.errors_}
+    assert compared | set(model.report_.left_out) == set(cheap)
+    assert set(model.report_.left_out) == ({"network"} if len(trained) == 1 else set())
+    again = RULModel.load(model.save(tmp_path / "all"))
+    assert again.report_.left_out == model.report_.left_out
+    assert set(DEFAULT_CANDIDATES) == set(CANDIDATES)
+
+
+@pytest.mark.usefixtures("short_network")
+def test_the_network_learns_the_same_from_what_means_the_same(tmp_path: Path) -> None:
+    """Columns reordered, units renamed, a constant added, other units of sensor and time."""
+    keys: dict[str, Any] = {"fate": "failed"}
+    one = RULModel(candidates=["network"], seed=0).fit(histories(4), **KEYS, **keys)
+    want = one.predict(histories(4), every_row=True)["rul"].to_numpy()
+    other = histories(4, scale=3600.0, affine=(1.8, 32.0)).select(
+        "flow", "failed", "hour", "temp", unit=pl.lit("z") + pl.col("unit"), site=pl.lit(4.0)
+    )  # fmt: skip
+    two = RULModel(candidates=["network"], seed=0).fit(
+        other, **(KEYS | {"time_unit": "seconds"}), **keys
+    )
+    found = two.predict(other, every_row=True)["rul"].to_numpy() / 3600.0
+    assert np.ptp(want) > 0
+    np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-3 * one.labels_.cap)
+    loaded = RULModel.load(two.save(tmp_path / "network"))
+    assert loaded.candidates_["network"].method == "grace"
+    assert loaded.predict(other).equals(two.predict(other))
+
+
 def test_a_table_of_units_with_every_kind_of_column(tmp_path: Path) -> None:
     """The block of the reference: units table, static, setting and ignored columns, pandas."""
     table = histories().with_columns(load=pl.lit(1.0), note=pl.lit("ok")).rename({"hour": "time"})
@@ -279,6 +333,27 @@ def test_a_table_of_units_with_every_kind_of_column(tmp_path: Path) -> None:
     assert model.prob_failure_within(today, 20).columns == ["unit", "time", "probability"]
     again = RULModel.load(model.save(tmp_path / "pumps"))
     assert again.predict(today).equals(model.predict(today))
+
+
+def test_a_channel_without_values_and_repairs_are_reported() -> None:
+    gaps = histories().with_columns(
+        flow=pl.when(pl.col("hour") % 2 == 0).then(None).otherwise(pl.col("flow"))
+    )
+    twice = pl.concat([gaps, gaps.filter((pl.col("unit") == "p1") & (pl.col("hour") == 3))])
+    with pytest.warns(UserWarning, match="missing"):
+        model = RULModel(candidates=["constant", "linear"]).fit(twice, **KEYS, fate="failed")
+    assert any("missing" in text for text in model.report_.issues)
+    assert all(text in model.summary() for text in model.report_.issues)
+    empty = today().with_columns(
+        flow=pl.when(pl.col("unit") == "p2").then(None).otherwise(pl.col("flow"))
+    )
+    other = {"failed": 0, "note": "text"}  # columns that the model does not use are no news
+    with pytest.warns(InputWarning) as caught:
+        found = model.predict(empty.with_columns(**{k: pl.lit(v) for k, v in other.items()}))
+    texts = [str(warning.message) for warning in caught]
+    assert any("flow is missing or empty in 1 of 6 units" in text for text in texts)
+    assert not any(name in text for text in texts for name in other)
+    assert found["channels_missing"].to_list() == [[], [], ["flow"], [], [], []]
 
 
 def test_misuse_names_the_argument(model: RULModel) -> None:

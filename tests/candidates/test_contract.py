@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grace.candidates import CANDIDATES, DEFAULT_CANDIDATES, Candidate, fit_each, predict_each
+from grace.candidates import CANDIDATES, SCREENED, Candidate, fit_each, predict_each
 from grace.data import DataError, Fleet, FleetSchema
 from grace.data.labels import LabelConfig
 from grace.prediction.state_files import read_state, write_state
 
-QUICK = list(DEFAULT_CANDIDATES)
+QUICK = [n for n in CANDIDATES if n not in SCREENED]
 # The network is trained for each test: minutes.
 NAMES = [pytest.param(n, marks=pytest.mark.slow) if n == "network" else n for n in CANDIDATES]
 CAP = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 
 from grace.candidates import CANDIDATES, Stack, evaluation_rows, out_of_fold
 from grace.candidates import out_of_fold as function
+from grace.candidates.life import Constant
 from grace.data import DataError, Fleet
 from grace.data.labels import LabelConfig, capped_rul
 from grace.data.readers import load_dataset
@@ -72,6 +74,49 @@ def test_an_interrupted_call_goes_on(
     assert again.equals(oof)
 
 
+class _Far(Constant):
+    """A candidate that is far off, or refuses the data."""
+
+    name = "far"
+    fits: ClassVar[list[int]] = []
+    refuses: ClassVar[bool] = False
+
+    def _fit(self, fleet: Fleet, *args: Any) -> None:
+        self.fits.append(fleet.n_units)
+        if self.refuses:
+            raise DataError("too little of everything.", remedy="add units.")
+        super()._fit(fleet, *args)
+        self.value_ = 0.0
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_the_first_fold_decides_about_a_screened_candidate(
+    fleet: Fleet, oof: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, refuses: bool
+) -> None:
+    monkeypatch.setitem(CANDIDATES, "far", _Far)
+    monkeypatch.setattr(_Far, "refuses", refuses)
+    monkeypatch.setattr(_Far, "fits", [])
+    folds, left_out = kfold_units(fleet, 4, seed=0), {}
+    options = {"candidates": [*SIMPLE, "far"], "per_unit": 6}
+    found = out_of_fold(
+        fleet, LABELS, folds, screened=["far"], on_left_out=left_out.__setitem__, **options
+    )
+    assert len(_Far.fits) == 1  # nor is it fitted on the other folds
+    assert found.equals(oof)
+    assert ("too little" if refuses else "of the first fold its RMSE is") in left_out["far"]
+    near = out_of_fold(
+        fleet, LABELS, folds, screened=["linear"], on_left_out=left_out.__setitem__,
+        candidates=SIMPLE, per_unit=6,
+    )  # fmt: skip
+    assert near.equals(oof)  # one that is worth a weight stays
+    assert list(left_out) == ["far"]
+    if refuses:
+        with pytest.raises(DataError, match="too little"):
+            out_of_fold(fleet, LABELS, folds, **options)
+    else:
+        assert "far" in out_of_fold(fleet, LABELS, folds, **options).columns
+
+
 def test_folds_that_miss_a_unit_are_refused(fleet: Fleet) -> None:
     with pytest.raises(DataError, match="exactly once"):
         function(fleet, LABELS, kfold_units(fleet, 4, seed=0)[:3], candidates=["constant"])
@@ -97,14 +142,16 @@ def table(columns: dict[str, np.ndarray], y: np.ndarray, per_unit: int = 4) -> p
     )
 
 
-def test_weights_are_a_mean_and_find_the_best_one() -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(6))
+def test_weights_are_a_mean_and_find_the_best_ones(seed: int) -> None:
+    """Two equally good candidates with independent errors share the weight."""
+    rng = np.random.default_rng(seed)
     y = rng.uniform(0, 100, 400)
     noise = rng.normal(0, 10, (2, 400))
     stack = Stack().fit(table({"one": y + noise[0], "two": y + noise[1], "bad": 100 - y}, y))
     assert stack.stacked_
     assert sum(stack.weights_.values()) == pytest.approx(1.0)
-    assert min(stack.weights_["one"], stack.weights_["two"]) > 0.2
+    assert stack.weights_["one"] == pytest.approx(0.5, abs=0.07)
     assert stack.weights_["bad"] == 0.0
     assert stack.rmse_ < 0.9 * stack.errors_[0].rmse  # independent errors partly cancel
     assert [e.name for e in stack.errors_][-1] == "bad"
@@ -129,10 +176,22 @@ def test_more_units_drop_what_is_less_accurate() -> None:
     shares = []
     for units in (8, 800):
         y = rng.uniform(0, 100, 4 * units)
-        columns = {f"c{s}": y + rng.normal(0, s, len(y)) for s in (10, 13)}
+        noise = rng.normal(0, 1, len(y))  # shared: nothing to cancel
+        columns = {f"c{s}": y + s * noise for s in (10, 13)}
         shares.append(Stack().fit(table(columns, y)).weights_["c13"])
     assert shares[0] > 0.05
     assert shares[1] == 0.0
+
+
+def test_many_units_keep_what_cancels_and_do_not_count_a_copy_twice() -> None:
+    rng = np.random.default_rng(4)
+    y = rng.uniform(0, 100, 3200)
+    noise = rng.normal(0, 1, (2, len(y)))
+    columns = {"one": y + 10 * noise[0], "copy": y + 10 * noise[0], "other": y + 13 * noise[1]}
+    weights = Stack().fit(table(columns, y)).weights_
+    assert weights["one"] == pytest.approx(weights["copy"], abs=0.01)
+    # Least squares gives 100 / (100 + 169) to the other one; weights by error alone give none.
+    assert 0.15 < weights["other"] < 0.37
 
 
 def test_one_unit_with_a_large_error_counts_as_few_units() -> None:
@@ -141,8 +200,11 @@ def test_one_unit_with_a_large_error_counts_as_few_units() -> None:
     near, far = y + 0.1, y + 0.1
     near[0], far[0] = y[0] + 50.0, y[0] + 56.0
     weights = Stack().fit(table({"near": near, "far": far}, y)).weights_
-    # e / e_best = 56² / 50² and n = 1, but for the small error of the other units
-    assert weights["far"] / weights["near"] == pytest.approx(np.exp(1 - 56**2 / 50**2), rel=0.02)
+    # With n = 1, but for the small error of the other units, and the errors of one sign, the slopes
+    # of the two are equal: 2 · ½ · r e + ½ r² + log v, with e the error of the stack.
+    ratio, far = 56.0 / 50.0, weights["far"]
+    slope = (ratio - 1.0) * (1.0 + far * (ratio - 1.0)) + 0.5 * (ratio**2 - 1.0)
+    assert np.log(far / weights["near"]) == pytest.approx(-slope, rel=0.05)
 
 
 def test_the_reported_error_is_that_of_weights_from_the_other_folds() -> None:

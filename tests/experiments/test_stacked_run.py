@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grace.candidates import CANDIDATES, FoldMean
+from grace.candidates import FoldMean
 from grace.data import Dataset
 from grace.data.readers import load_dataset
-from grace.estimator import RULModel, fitting
+from grace.estimator import RULModel
 from grace.experiments import read_metrics, run
 from grace.experiments.predictions_file import read_predictions
 from grace.experiments.stacked_run import (
@@ -28,6 +29,7 @@ CONFIG = RunConfig.load(
     preset="best",
     overrides={"seed": 3, "evaluate_baselines": False, "dataset_options": {"n_train": 12}},
 )
+OUT_OF_FOLD = import_module("grace.candidates.out_of_fold")
 QUICK = ("median_life", "linear", "similarity")
 
 
@@ -38,14 +40,14 @@ def data() -> Dataset:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "CANDIDATES", {name: CANDIDATES[name] for name in QUICK})
+    monkeypatch.setattr(OUT_OF_FOLD, "DEFAULT_CANDIDATES", tuple(QUICK))
 
 
 @pytest.fixture(scope="module")
 def folder(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("runs") / "best"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "CANDIDATES", {name: CANDIDATES[name] for name in QUICK})
+        patch.setattr(OUT_OF_FOLD, "DEFAULT_CANDIDATES", tuple(QUICK))
         run_stacked(CONFIG, target, dataset=data)
     return target
 

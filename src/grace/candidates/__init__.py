@@ -7,6 +7,7 @@ from grace.candidates.out_of_fold import evaluation_rows, out_of_fold
 from grace.candidates.registry import (
     CANDIDATES,
     DEFAULT_CANDIDATES,
+    SCREENED,
     CandidateOptions,
     new_candidate,
 )
@@ -17,6 +18,7 @@ from grace.candidates.together import fit_each, predict_each
 __all__ = [
     "CANDIDATES",
     "DEFAULT_CANDIDATES",
+    "SCREENED",
     "Candidate",
     "CandidateError",
     "CandidateOptions",

@@ -90,16 +90,16 @@ def out_of_fold(
         fleet: units with known and with unknown fate.
         labels: cap of the RUL that is predicted.
         folds: splits by unit; the held-out units of all of them are the whole fleet.
-        candidates: names of :data:`~grace.candidates.CANDIDATES`; None means all but the network.
+        candidates: names of :data:`~grace.candidates.CANDIDATES`; None means all of them.
         options: arguments of the candidates' constructors by name, e.g.
             ``{"network": {"method": "amnl"}}``.
         seed: of everything random.
         per_unit: rows evaluated per unit.
         store: folder of finished (candidate, fold) pairs; an interrupted call continues there.
         progress: called with candidate and fold before each fit.
-        screened: candidates that the first fold decides about: one that would get no weight by
-            its errors there (:func:`~grace.candidates.weights.error_weights`) is fitted on no
-            other fold.
+        screened: candidates that may be left out: one that would get no weight by its errors on
+            the first fold (:func:`~grace.candidates.weights.error_weights`) is fitted on no
+            other, nor is one that refuses the data.
         on_left_out: called with such a candidate, and the reason.
         models: keeps the fitted models too. They are kept before their predictions are, and a pair
             whose model is not there is fitted again.
@@ -142,6 +142,13 @@ def out_of_fold(
     predictions = {name: np.full(len(rows), np.nan) for name in names}
     key = _key(fleet, labels, folds, seed, per_unit)
     tag = {name: _tag(name, options) for name in names}
+
+    def leave_out(name: str, reason: str) -> None:
+        names.remove(name)
+        del predictions[name]
+        if on_left_out is not None:
+            on_left_out(name, reason)
+
     for k, split in enumerate(folds):
         mine = fold == k
         train = fleet.select(split.train)
@@ -150,7 +157,7 @@ def out_of_fold(
         paths = {n: None if store is None else store / f"{key}-{tag[n]}-{k}.parquet" for n in names}
         done = {name: _load(path, len(inside)) for name, path in paths.items()}
         shared = None
-        for name in names:
+        for name in list(names):
             found, place = done[name], paths[name]
             model_path = None if place is None else place.with_suffix("")
             if found is not None and models is not None and not models.load(name, k, model_path):
@@ -162,7 +169,14 @@ def out_of_fold(
                 if shared is None and issubclass(kind, FeatureCandidate):
                     shared = SharedFeatures.of(train, labels, seed=seed)
                     seen = shared.features.at(held_out, inside)
-                model = new_candidate(name, options).fit(train, labels, seed=seed, shared=shared)
+                model = new_candidate(name, options)
+                try:
+                    model.fit(train, labels, seed=seed, shared=shared)
+                except DataError as error:
+                    if name not in screened:
+                        raise
+                    leave_out(name, f"it cannot be trained on fold {k + 1}: {error}")
+                    continue
                 if isinstance(model, FeatureCandidate):
                     found = model.from_features(seen)
                 else:
@@ -177,10 +191,7 @@ def out_of_fold(
             for name, reason in _hopeless(
                 first, target, 1.0 / per[owner[mine]], owner[mine], screened
             ):
-                names.remove(name)
-                del predictions[name]
-                if on_left_out is not None:
-                    on_left_out(name, reason)
+                leave_out(name, reason)
     return pl.DataFrame(
         {
             "unit": fleet.units["unit"].gather(owner),

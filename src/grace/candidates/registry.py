@@ -12,7 +12,7 @@ from grace.candidates.linear import Linear
 from grace.candidates.network import Network
 from grace.candidates.similarity import Similarity
 
-__all__ = ["CANDIDATES", "DEFAULT_CANDIDATES", "CandidateOptions", "new_candidate"]
+__all__ = ["CANDIDATES", "DEFAULT_CANDIDATES", "SCREENED", "CandidateOptions", "new_candidate"]
 
 CandidateOptions = Mapping[str, Mapping[str, Any]]
 """Arguments of the constructors of candidates, by name; those left out take none."""
@@ -32,8 +32,12 @@ CANDIDATES: dict[str, type[Candidate]] = {
     )
 }
 
-# Those that compete unless others are named. The network takes minutes for each fold on a CPU.
-DEFAULT_CANDIDATES: tuple[str, ...] = tuple(n for n in CANDIDATES if n != Network.name)
+DEFAULT_CANDIDATES: tuple[str, ...] = tuple(CANDIDATES)
+"""Those that compete unless others are named."""
+
+SCREENED: tuple[str, ...] = (Network.name,)
+"""Those whose training takes much longer than that of all others: the first fold decides whether
+they are trained on the other folds."""
 
 
 def new_candidate(name: str, options: CandidateOptions | None = None) -> Candidate:

@@ -42,15 +42,15 @@ class CandidateError:
 
 
 class Stack:
-    """Weights ≥ 0 that add up to 1 and fall exponentially with the squared error out of fold.
+    """Weights ≥ 0 that add up to 1, from the errors out of fold.
 
-    A candidate weighs ``exp(-√n · (e / e_best - 1))`` relative to the best one: ``e`` is its mean
-    squared error out of fold, each unit counting the same, and ``n`` the effective number of units
-    that this error is a mean over: ``(Σ e_u)² / Σ e_u²`` with the errors ``e_u`` of the units. A
-    difference that is within the sampling variability of ``n`` units thus leaves the weights
-    nearly equal, and with many units the less accurate candidates are dropped. Weights of least
-    squares, which are unstable with tens of units, are less accurate on new units (see
-    ``benchmarks/any_fleet.py``).
+    They minimise ``½ vᵀC v + ½ Σ v_c C_cc + KL(v ‖ uniform) / √n``: ``C`` are the mean products of
+    the candidates' errors out of fold, relative to the mean squared error of the best candidate,
+    each unit counting the same; ``n`` is the effective number of units behind them,
+    ``(Σ e_u)² / Σ e_u²`` with the errors ``e_u`` of the units. The first term is the error of the
+    stack itself, which rewards errors that cancel; the second the mean error of its members, which
+    keeps weights stable; the last leaves weights nearly equal where differences are within the
+    sampling variability of ``n`` units. With many units the less accurate candidates are dropped.
 
     With ``rule="least_squares"`` the weights minimise the squared error of the stack itself, which
     is more accurate with a hundred units or more whose candidates err in different ways.
@@ -61,8 +61,8 @@ class Stack:
         rule: ``errors`` or ``least_squares``.
 
     References:
-        G. Leung, A. R. Barron: Information theory and mixing least-squares regressions. IEEE
-        Transactions on Information Theory 52, 2006.
+        D. Dai, P. Rigollet, T. Zhang: Deviation optimal learning using greedy Q-aggregation. Annals
+        of Statistics 40, 2012.
         L. Breiman: Stacked regressions. Machine Learning 24, 1996.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ def train_table(
         DataError: the table or the schema cannot be used.
         ArtifactError: the folder holds something else.
     """
+    from grace.data.issues import DataWarning
     from grace.estimator import RULModel
 
     if schema is None:
@@ -51,14 +53,16 @@ def train_table(
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=out, transient=True) as progress:
         task = progress.add_task("reading the table")
-        model = RULModel(**params).fit(
-            data,
-            schema=schema,
-            store=kept,
-            progress=lambda name, fold: progress.update(
-                task, description=f"candidate {name}, fold {fold + 1}"
-            ),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # the summary below lists the same
+            model = RULModel(**params).fit(
+                data,
+                schema=schema,
+                store=kept,
+                progress=lambda name, fold: progress.update(
+                    task, description=f"candidate {name}, fold {fold + 1}"
+                ),
+            )
         model.save(target)
     shutil.rmtree(kept, ignore_errors=True)
     out.print(model.summary(), highlight=False, markup=False)

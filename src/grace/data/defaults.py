@@ -201,16 +201,25 @@ def _training(found: _Collected, n_known: int, n_windows: int) -> None:
     found.set(
         "model.dropout_scale", 0.5 if few else 0.17, f"{of}: {'strong' if few else 'mild'} dropout."
     )
-    batch = int(np.clip(2 ** int(np.log2(max(n_windows // 8, 1))), 16, 256))
+    most = 64 if few else 256
+    batch = int(np.clip(2 ** int(np.log2(max(n_windows // 8, 1))), 16, most))
     found.set(
-        "training.batch_size", batch, f"at least 8 steps in {n_windows} windows, at most 256."
+        "training.batch_size",
+        batch,
+        f"at least 8 steps in {n_windows} windows, at most {most} with {of}.",
     )
     found.set(
         "training.steps_per_epoch",
         40 if many else 20,
         "an epoch is a sample of the windows: neighbours are near copies.",
     )
-    found.set("training.epochs", 40 if few else 60, f"{of}; early stopping may end it before.")
+    epochs = 15 if few else 30 if many else 60
+    found.set(
+        "training.epochs",
+        epochs,
+        f"{of}: {epochs * (40 if many else 20)} steps at most, a minute or two on one core; early "
+        "stopping may end it before.",
+    )
     found.set(
         "training.weight_decay", 0.05 if few else 0.02, f"{of}: regularisation by number of units."
     )

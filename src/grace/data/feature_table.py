@@ -25,8 +25,8 @@ class FeatureTable:
 
     ``flags`` has one row per unit: ``unit``, ``rows``, ``rows_filled`` (a value was missing),
     ``rows_outside`` (a sensor far outside its training range), ``rows_unseen_condition``,
-    ``channels_outside``, ``channels_missing`` (no column at all) and ``attributes_unknown`` (lists
-    of names). None if the table was not made by a preprocessor.
+    ``channels_outside``, ``channels_missing`` (no column, or no value) and ``attributes_unknown``
+    (lists of names). None if the table was not made by a preprocessor.
 
     Example:
         >>> from grace.data.preprocessing import Preprocessor

@@ -46,7 +46,7 @@ class UnseenConditionWarning(InputWarning):
 def input_flags(
     fleet: Fleet,
     *,
-    filled: npt.NDArray[np.bool_],
+    missing: npt.NDArray[np.bool_],
     outside: npt.NDArray[np.bool_],
     unseen: npt.NDArray[np.bool_],
     channels: tuple[str, ...],
@@ -57,7 +57,7 @@ def input_flags(
 
     Args:
         fleet: U units with R rows.
-        filled: rows with a missing value, (R,).
+        missing: values that are missing, (R, C).
         outside: values far outside the training range, (R, C).
         unseen: rows at an operating condition that training never saw, (R,).
         channels: names of the C sensors.
@@ -70,15 +70,19 @@ def input_flags(
         return np.add.reduceat(rows, starts, axis=0, dtype=np.int64)
 
     hit = count(outside) > 0
+    empty = count(missing) == fleet.lengths()[:, None]
     return pl.DataFrame(
         {
             "unit": fleet.units.get_column("unit"),
             "rows": fleet.lengths(),
-            "rows_filled": count(filled),
+            "rows_filled": count(np.asarray(missing.any(axis=1))),
             "rows_outside": count(np.asarray(outside.any(axis=1))),
             "rows_unseen_condition": count(unseen),
             "channels_outside": [[channels[c] for c in np.flatnonzero(row)] for row in hit],
-            "channels_missing": [list(absent)] * fleet.n_units,
+            "channels_missing": [
+                list(dict.fromkeys([*absent, *(channels[c] for c in np.flatnonzero(row))]))
+                for row in empty
+            ],
             "attributes_unknown": [list(names) for names in unknown],
         },
         schema_overrides={
@@ -94,8 +98,13 @@ def warn_of(fleet: Fleet, flags: pl.DataFrame, *, stacklevel: int) -> None:
     Operating conditions have a warning of their own.
     """
     parts = []
-    if absent := (flags["channels_missing"][0].to_list() if flags.height else []):
-        parts.append(f"column {', '.join(absent)} is missing and was filled from training")
+    lost = flags.filter(pl.col("channels_missing").list.len() > 0)
+    if lost.height:
+        names = lost["channels_missing"].explode().unique().sort().to_list()
+        where = "" if lost.height == flags.height else f" in {lost.height} of {flags.height} units"
+        parts.append(
+            f"column {', '.join(names)} is missing or empty{where} and was filled from training"
+        )
     many = flags.filter(pl.col("rows_outside") > _MANY * pl.col("rows"))
     if many.height:
         names = many["channels_outside"].explode().drop_nulls().unique().sort().to_list()

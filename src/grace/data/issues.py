@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["DataFile", "DataIssue", "Source"]
+__all__ = ["DataFile", "DataIssue", "DataWarning", "Source"]
+
+
+class DataWarning(UserWarning):
+    """Something about a table that was repaired or may spoil results; ``Fleet.issues`` has all."""
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,7 @@ class Preprocessor:
         offset_group += [-1] * (len(names) - len(offset_group))
         flags = input_flags(
             fleet,
-            filled=np.asarray(missing.any(axis=1)),
+            missing=missing,
             outside=outside,
             unseen=unseen,
             channels=self.sensors_,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,20 @@ from grace.candidates import predict_each
 from grace.candidates.life_table import ages
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
+from grace.data.issues import DataWarning
 from grace.data.preprocessing import Preprocessor
 from grace.data.table import TableSchema, read_table
 from grace.data.table.issue_log import IssueLog
 from grace.data.table.sources import load_raw_table
 from grace.estimator.saved_model import STACK, Learned
 
-__all__ = ["fleet_like_training", "predict_rows", "wanted_rows", "with_conditions"]
+__all__ = [
+    "fleet_like_training",
+    "predict_rows",
+    "wanted_rows",
+    "warn_of_issues",
+    "with_conditions",
+]
 
 
 def fleet_like_training(table: Any, learned: Learned, **keys: Any) -> Fleet:
@@ -43,6 +52,9 @@ def fleet_like_training(table: Any, learned: Learned, **keys: Any) -> Fleet:
         }
         keys = {"fate": "unknown", **present} | keys
         fleet = read_table(table, schema=learned.table_schema, **keys)
+        schema = learned.fleet_schema
+        used = {schema.unit, schema.time, *schema.settings, *schema.sensors, *schema.static}
+        warn_of_issues(fleet, used=used, stacklevel=5)
     known = learned.fleet_schema.time_unit
     if fleet.schema.time_unit != known:
         raise DataError(
@@ -52,6 +64,21 @@ def fleet_like_training(table: Any, learned: Learned, **keys: Any) -> Fleet:
             remedy="convert the time column, and set time_unit accordingly.",
         )
     return _with_static(fleet, learned)
+
+
+def warn_of_issues(fleet: Fleet, *, stacklevel: int, used: Collection[str] | None = None) -> None:
+    """One warning of all that was noticed while a table was read and may spoil results.
+
+    With ``used``, nothing is said about other columns.
+    """
+    found = [
+        issue.message
+        for issue in fleet.issues
+        if issue.severity == "warning"
+        and (used is None or not issue.columns or not set(issue.columns).isdisjoint(used))
+    ]
+    if found:
+        warnings.warn(f"{fleet.name}: {' '.join(found)}", DataWarning, stacklevel=stacklevel)
 
 
 def _with_static(fleet: Fleet, learned: Learned) -> Fleet:

@@ -10,10 +10,7 @@ import polars as pl
 from grace.candidates import CANDIDATES
 from grace.estimator.saved_model import Learned
 
-__all__ = ["LEFT_OUT", "ModelReport", "model_report"]
-
-# Candidates that take part only if they are named, and why.
-LEFT_OUT = {"network": "its training takes minutes for each fold; name it in candidates"}
+__all__ = ["ModelReport", "model_report"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +24,7 @@ class ModelReport:
             ``share_of_cap`` (that divided by the cap) and ``weight`` in the predictor.
         rmse: out-of-fold error of the predictor, on folds its weights were not fitted on.
         left_out: candidates that did not take part, with the reason.
+        issues: what was repaired in the training data or may spoil results.
         reasons: settings derived from the fleet, with the reason of each.
         cap: largest RUL that is predicted.
         n_units: units with a known end behind the errors.
@@ -45,6 +43,7 @@ class ModelReport:
     candidates: pl.DataFrame
     rmse: float
     left_out: Mapping[str, str]
+    issues: tuple[str, ...]
     reasons: Mapping[str, str]
     cap: float
     n_units: int
@@ -60,6 +59,7 @@ class ModelReport:
             for row in self.candidates.iter_rows(named=True)
         ]
         lines += [f"{name} did not take part: {why}" for name, why in self.left_out.items()]
+        lines += [f"data: {message}" for message in self.issues]
         return "\n".join(lines)
 
 
@@ -79,6 +79,7 @@ def model_report(learned: Learned) -> ModelReport:
         ),
         rmse=learned.stack.rmse_,
         left_out=dict(learned.left_out),
+        issues=tuple(learned.provenance.get("issues", ())),
         reasons=dict(learned.reasons),
         cap=cap,
         n_units=learned.stack.n_units_,

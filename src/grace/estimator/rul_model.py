@@ -19,7 +19,7 @@ from grace.data.table.table_schema import load_table_schema
 from grace.estimator.evaluation import evaluate_fleet
 from grace.estimator.explanation import Explanation, explain_units
 from grace.estimator.fitting import DEFAULT_METHOD, candidate_options, learn
-from grace.estimator.inputs import fleet_like_training, predict_rows, wanted_rows
+from grace.estimator.inputs import fleet_like_training, predict_rows, wanted_rows, warn_of_issues
 from grace.estimator.report import ModelReport, model_report
 from grace.estimator.saved_model import STACK, Learned, load_model, save_model
 from grace.training.presets import DEFAULT_PRESET
@@ -46,8 +46,8 @@ class RULModel(DistributionMethods):
             lives left spread widely (:class:`~grace.candidates.EarlyShift`). The most accurate,
             and the slowest: a network is trained for every fold.
         seed: of folds and candidates.
-        candidates: names of the candidates that compete; None means all but the network, which
-            takes minutes for each fold: ``[*grace.candidates.CANDIDATES]`` includes it.
+        candidates: names of the candidates that compete; None means all, where the first fold
+            decides whether the network, whose training takes longest, is trained on the others.
         cap: largest RUL that is predicted, in the fleet's unit of time; None takes 0.6 median
             lives. Intervals and probabilities reach beyond it.
         rows_per_unit: moments of each unit's record at which candidates are compared.
@@ -139,6 +139,8 @@ class RULModel(DistributionMethods):
             **keys: ``unit``, ``time``, ``time_unit``, ``fate``, ``static``, ``settings``,
                 ``ignore`` …, see :class:`~grace.data.table.TableSchema`.
 
+        A warning lists what was repaired or may spoil results; ``report_.issues`` keeps it.
+
         Raises:
             DataError: the table cannot be used, or fewer than two units have a known life.
             ValueError: ``method``, ``preset`` or one of ``candidates`` is unknown, a setting of
@@ -153,6 +155,7 @@ class RULModel(DistributionMethods):
         else:
             fleet = read_table(table, schema=schema, **keys)
             table_schema = load_table_schema(schema, keys, known=fleet.name)
+            warn_of_issues(fleet, stacklevel=3)
         learned, oof = learn(
             fleet,
             table_schema,

@@ -78,6 +78,7 @@ def model_page(model: RULModel, *, name: str, evaluation: Evaluation | None = No
         [(key, value) for key, value in report.reasons.items()],
     )
     out = [f"{key} did not take part: {why}." for key, why in report.left_out.items()]
+    out += [f"Data: {message}" for message in report.issues]
     return render_document(
         name,
         brand="Model",
