@@ -1,0 +1,445 @@
+"""Which predictor is the most accurate: variants on held-out units, and readings of the test sets.
+
+    python benchmarks/oof_tables.py STORE --seeds 0            # networks of five folds
+    python benchmarks/accuracy.py variants STORE --work WORK   # what each variant gives, held out
+    python benchmarks/accuracy.py read STORE --work WORK       # the chosen one on the test units
+    python benchmarks/accuracy.py runs RUNS                    # runs of grace train --preset best
+    python benchmarks/accuracy.py page                         # docs/accuracy.md from the results
+
+``variants`` never looks at a label of a test unit. Every variant is predicted for units that no
+part of it was fitted on: candidates on the other folds, weights and shifts on the out-of-fold
+predictions of the other folds. ``read`` adds a line to the log of readings for each dataset it
+evaluates and refuses to read a dataset twice for the same store and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from document import markdown
+from oof_tables import unit_folds
+
+from grace.candidates import CANDIDATES, EarlyShift, SharedFeatures
+from grace.candidates.weights import error_weights, least_squares_weights
+from grace.data.labels import LabelConfig
+from grace.data.readers import load_dataset
+from grace.evaluation import nasa_score, rmse
+from grace.evaluation.metrics import nasa_terms
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+LOG, READINGS, PAGE = (
+    RESULTS / "accuracy.jsonl",
+    RESULTS / "accuracy.readings.jsonl",
+    ROOT / "docs" / "accuracy.md",
+)
+DATASETS = ("FD001", "FD002", "FD003", "FD004")
+FOLDS, CAP = 5, 125.0
+SHOWN = (5.0, 150.0)  # RUL of the truncations that are evaluated
+STEP = 3  # every third row of them
+CAUSAL = ("linear", "boosting", "boosting_log", "similarity")
+CHOSEN = "stack, shifted"
+Array = np.ndarray
+Rows = dict[str, Array]
+
+
+def offset_boosting(shared: SharedFeatures, seed: int, copies: int = 3, size: float = 0.5) -> Any:
+    """Boosting on copies of the rows with a random offset per row and sensor; (M, F) -> (M,)."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    rng, group = np.random.default_rng(seed), np.array(shared.features.offset_group_)
+    x = np.repeat(shared.x, copies, axis=0)
+    offset = size * rng.standard_normal((len(x), group.max() + 2)).astype(np.float32)
+    offset[:, -1] = 0.0
+    model = HistGradientBoostingRegressor(
+        learning_rate=0.06, max_iter=220, max_leaf_nodes=16, min_samples_leaf=90, max_features=0.3,
+        early_stopping=False, random_state=seed,
+    )  # fmt: skip
+    model.fit(x + offset[:, group], np.repeat(shared.rows.target, copies))
+    return lambda values: np.clip(model.predict(values), 0.0, CAP)
+
+
+def fold_rows(
+    name: str, seed: int, fold: int, store: Path, work: Path, offsets: bool
+) -> tuple[Rows, Rows]:
+    """Predictions of one fold's models on its held-out rows and on the last row of test units."""
+    network = np.load(store / f"{name}-seed{seed}-fold{fold}.npz", allow_pickle=True)
+    kept = work / f"{name}-seed{seed}-fold{fold}.npz"
+    data = load_dataset(name)
+    held = data.train.select(unit_folds(data.train, FOLDS, seed=0)[fold])
+    rul = network["held_rul"]
+    if not np.array_equal(rul, held.rul()):
+        raise SystemExit(f"{store}: the rows of {name} fold {fold} are not those of its units")
+    chosen = np.flatnonzero((rul >= SHOWN[0]) & (rul <= SHOWN[1]))[::STEP]
+    last = data.test.starts() + data.test.lengths() - 1
+    if not kept.exists():
+        train = data.train.select([u for u in data.train.unit_ids if u not in set(held.unit_ids)])
+        labels = LabelConfig(cap=CAP)
+        shared = SharedFeatures.of(train, labels, seed=seed)
+        seen = {
+            "held": shared.features.at(held, chosen),
+            "test": shared.features.at(data.test, last),
+        }
+        made: dict[str, Callable[[Array], Array]] = {
+            n: CANDIDATES[n]().fit(train, labels, seed=seed, shared=shared).from_features  # type: ignore[attr-defined]
+            for n in CAUSAL
+        }
+        if offsets:
+            made["boosting_offset"] = offset_boosting(shared, seed)
+        work.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial.npz")
+        np.savez(
+            partial,
+            **{f"{part}_{n}": f(x) for n, f in made.items() for part, x in seen.items()},
+        )
+        partial.rename(kept)
+    causal = np.load(kept)
+    parts: dict[str, Rows] = {}
+    for part, at in (("held", chosen), ("test", last)):
+        parts[part] = {"network": network[f"{part}_network"][at].astype(float)}
+        parts[part]["window_boosting"] = np.clip(network[f"{part}_boosting"][at], 0.0, CAP)
+        parts[part] |= {
+            name.removeprefix(f"{part}_"): causal[name]
+            for name in causal.files
+            if name.startswith(f"{part}_")
+        }
+    parts["held"] |= {
+        "rul": rul[chosen],
+        "age": network["held_age"][chosen],
+        "unit": network["held_unit"][chosen],
+        "fold": np.full(len(chosen), fold),
+    }
+    ewm = {f"{n}_lagged": _lagged(network, n, chosen) for n in ("network", "boosting")}
+    parts["held"] |= ewm
+    return parts["held"], parts["test"]
+
+
+def _lagged(network: Any, name: str, chosen: Array) -> Array:
+    """The unit's own earlier predictions, (M, 6): three means of the past, three lags."""
+    frame = pl.DataFrame({"u": network["held_unit"], "p": network[f"held_{name}"].astype(float)})
+    means = [pl.col("p").ewm_mean(alpha=a).over("u").alias(f"m{a}") for a in (0.25, 0.08, 0.025)]
+    lags = [
+        pl.col("p").shift(k).fill_null(pl.col("p").first()).over("u").alias(f"l{k}")
+        for k in (10, 25, 50)
+    ]
+    return frame.select(*means, *lags).to_numpy()[chosen]
+
+
+def out_of_fold_rows(
+    name: str, seed: int, store: Path, work: Path, offsets: bool = False
+) -> tuple[Rows, list[Rows]]:
+    """Held-out rows of all folds end to end, and each fold's predictions of the test units."""
+    parts = [fold_rows(name, seed, k, store, work, offsets) for k in range(FOLDS)]
+    held = {key: np.concatenate([h[key] for h, _ in parts]) for key in parts[0][0]}
+    held["y"] = np.minimum(held["rul"], CAP)
+    _, held["number"] = np.unique(held["unit"], return_inverse=True)
+    held["weight"] = 1.0 / np.bincount(held["number"])[held["number"]]
+    return held, [t for _, t in parts]
+
+
+def ridge(x: Array, y: Array, w: Array, asked: Array, penalty: float = 30.0) -> Array:
+    """Ridge regression on standardised columns."""
+    mean = w @ x / w.sum()
+    scale = np.sqrt(w @ (x - mean) ** 2 / w.sum()) + 1e-9
+    a, weight, level = (x - mean) / scale, w / w.mean(), w @ y / w.sum()
+    gram = a.T * weight @ a + penalty * np.eye(a.shape[1])
+    return level + (asked - mean) / scale @ np.linalg.solve(gram, a.T @ (weight * (y - level)))
+
+
+def across_folds(held: Rows, fit: Callable[[Array], Callable[[Array], Array]]) -> Array:
+    """Predictions of each fold's rows by what ``fit`` made of the rows of the others."""
+    out = np.empty(len(held["y"]))
+    for k in np.unique(held["fold"]):
+        mine = held["fold"] == k
+        out[mine] = fit(~mine)(mine)
+    return np.clip(out, 0.0, CAP)
+
+
+def stacked(held: Rows, names: Sequence[str], rule: Any = least_squares_weights) -> Array:
+    """A weighted mean of candidates, weights from the other folds."""
+    x = np.stack([held[n] for n in names], axis=1)
+
+    def fit(rows: Array) -> Callable[[Array], Array]:
+        _, unit = np.unique(held["number"][rows], return_inverse=True)
+        weights = rule(x[rows], held["y"][rows], held["weight"][rows], unit)
+        return lambda mine: x[mine] @ weights
+
+    return across_folds(held, fit)
+
+
+def regressed(held: Rows, columns: Sequence[Array]) -> Array:
+    """Ridge regression on some columns, from the other folds."""
+    x = np.column_stack(list(columns))
+    return across_folds(
+        held,
+        lambda rows: lambda mine: ridge(x[rows], held["y"][rows], held["weight"][rows], x[mine]),
+    )
+
+
+def shifted(held: Rows, prediction: Array) -> Array:
+    """A prediction after :class:`EarlyShift`, fitted on the other folds."""
+
+    def fit(rows: Array) -> Callable[[Array], Array]:
+        shift = EarlyShift().fit(
+            prediction[rows],
+            held["y"][rows],
+            held["weight"][rows],
+            held["fold"][rows],
+            cap=CAP,
+        )
+        return lambda mine: shift.predict(prediction[mine])
+
+    return across_folds(held, fit)
+
+
+def stacked_and_shifted(held: Rows, names: Sequence[str]) -> Array:
+    """Weights and then the shift of that stack, both from the other folds only."""
+    x = np.stack([held[n] for n in names], axis=1)
+
+    def fit(rows: Array) -> Callable[[Array], Array]:
+        y, w = held["y"][rows], held["weight"][rows]
+        weights = least_squares_weights(x[rows], y, w, held["number"][rows])
+        shift = EarlyShift().fit(x[rows] @ weights, y, w, held["fold"][rows], cap=CAP)
+        return lambda mine: shift.predict(x[mine] @ weights)
+
+    return across_folds(held, fit)
+
+
+ALL = ("network", *CAUSAL)
+
+
+def variants(held: Rows) -> dict[str, Array]:
+    """Predictions of every variant for the held-out rows, by what it is."""
+    n, b, age = held["network"], held["boosting"], held["age"] / 100.0
+    stack = stacked(held, ALL)
+    product = [n, b, held["boosting_log"], age, n * age, b * age, n * n, b * b, n * b]
+    found = {
+        "one network of preset fast": n,
+        "boosting on window statistics": held["window_boosting"],
+        "boosting on causal features": b,
+        "boosting, relative error": held["boosting_log"],
+        "trajectory similarity": held["similarity"],
+        "linear regression": held["linear"],
+        "mean of network and boosting": (n + b) / 2,
+        "stack of network and boosting": stacked(held, ("network", "boosting")),
+        "stack, weights by errors": stacked(held, ALL, error_weights),
+        "stack, least squares": stack,
+        "regression on predictions, age and products": regressed(held, product),
+        "regression on predictions and the unit's earlier predictions": regressed(
+            held,
+            [
+                n,
+                b,
+                held["boosting_log"],
+                age,
+                held["network_lagged"],
+                held["boosting_lagged"],
+            ],
+        ),
+        CHOSEN: stacked_and_shifted(held, ALL),
+        "one network, shifted": shifted(held, n),
+    }
+    if "boosting_offset" in held:
+        found |= {
+            "boosting on rows with random sensor offsets": held["boosting_offset"],
+            "stack, with boosting on random offsets": stacked(held, (*ALL, "boosting_offset")),
+        }
+    return found
+
+
+def final(held: Rows, tests: Sequence[Rows]) -> dict[str, tuple[Array, dict[str, float]]]:
+    """Predictions of the test units by the chosen variant and by the mean of the networks."""
+    x = np.stack([held[n] for n in ALL], axis=1)
+    weights = least_squares_weights(x, held["y"], held["weight"], held["number"])
+    shift = EarlyShift().fit(x @ weights, held["y"], held["weight"], held["fold"], cap=CAP)
+    means = np.stack([np.mean([t[n] for t in tests], axis=0) for n in ALL], axis=1)
+    shares = {n: round(float(w), 3) for n, w in zip(ALL, weights, strict=True)}
+    return {
+        CHOSEN: (
+            shift.predict(means @ weights),
+            {**shares, "early_share": shift.share_},
+        ),
+        "mean of the five networks": (means[:, 0], {}),
+    }
+
+
+def add_lines(path: Path, lines: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
+    """Replace lines with the same values of ``keys``, append the others; sorted by them."""
+    old = read_lines(path)
+    new = {tuple(line[k] for k in keys) for line in lines}
+    kept = [line for line in old if tuple(line[k] for k in keys) not in new]
+    every = sorted([*kept, *lines], key=lambda line: [str(line[k]) for k in keys])
+    path.write_text("".join(json.dumps(line) + "\n" for line in every), encoding="utf-8")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a results file; none if there is no file."""
+    return [json.loads(s) for s in path.read_text().splitlines()] if path.exists() else []
+
+
+def complete(store: Path, seed: int, datasets: Sequence[str]) -> list[str]:
+    """Datasets of which all folds are in the store."""
+    paths = [[store / f"{n}-seed{seed}-fold{k}.npz" for k in range(FOLDS)] for n in datasets]
+    return [n for n, files in zip(datasets, paths, strict=True) if all(f.exists() for f in files)]
+
+
+def run_variants(args: argparse.Namespace) -> None:
+    for name in complete(args.store, args.seed, args.datasets):
+        held, _ = out_of_fold_rows(name, args.seed, args.store, args.work, args.offsets)
+        lines = []
+        for order, (variant, predicted) in enumerate(variants(held).items()):
+            w = held["weight"]
+            lines.append(
+                {
+                    "dataset": name,
+                    "seed": args.seed,
+                    "variant": variant,
+                    "order": order,
+                    "rmse": float(np.sqrt(np.average((predicted - held["y"]) ** 2, weights=w))),
+                    "nasa_per_unit": float(
+                        np.average(nasa_terms(predicted - held["y"]), weights=w)
+                    ),
+                    "units": int(held["number"].max()) + 1,
+                    "rows": len(w),
+                }
+            )
+            print(f"{name} {variant}: {lines[-1]['rmse']:.2f} {lines[-1]['nasa_per_unit']:.2f}")
+        add_lines(args.log, lines, ("dataset", "seed", "variant"))
+
+
+def run_read(args: argparse.Namespace) -> None:
+    done = {(r["dataset"], r["seed"]) for r in read_lines(args.readings) if r["from"] == "folds"}
+    for name in complete(args.store, args.seed, args.datasets):
+        if (name, args.seed) in done:
+            print(f"{name}: already read")
+            continue
+        held, tests = out_of_fold_rows(name, args.seed, args.store, args.work)
+        data = load_dataset(name)
+        truth = np.minimum(data.test.rul()[data.test.starts() + data.test.lengths() - 1], CAP)
+        read = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        lines = [
+            {
+                "dataset": name,
+                "seed": args.seed,
+                "from": "folds",
+                "predictor": predictor,
+                "rmse": float(rmse(truth, predicted)),
+                "nasa": float(nasa_score(truth, predicted)),
+                "units": len(truth),
+                "weights": weights,
+                "read": read,
+            }
+            for predictor, (predicted, weights) in final(held, tests).items()
+        ]
+        add_lines(args.readings, lines, ("from", "dataset", "seed", "predictor"))
+        print(json.dumps(lines, indent=1))
+
+
+def run_runs(args: argparse.Namespace) -> None:
+    from grace.experiments import read_metrics
+    from grace.experiments.stacked_run import load_stacked_run
+
+    lines = []
+    for metrics in sorted(args.folder.glob("*/metrics.json")):
+        evaluation, _ = read_metrics(metrics.parent)
+        model, config = load_stacked_run(metrics.parent)
+        last = evaluation.model.last_cycle
+        lines.append(
+            {
+                "dataset": evaluation.protocol.dataset,
+                "seed": config.seed,
+                "from": "run",
+                "predictor": config.preset,
+                "rmse": last.capped.rmse,
+                "nasa": last.capped.nasa_sum,
+                "rmse_raw": last.raw.rmse,
+                "nasa_raw": last.raw.nasa_sum,
+                "units": last.capped.n_units,
+                "weights": {k: round(v, 3) for k, v in model.stack_.weights_.items() if v},
+                "rmse_out_of_fold": model.stack_.rmse_,
+            }
+        )
+    add_lines(args.readings, lines, ("from", "dataset", "seed", "predictor"))
+    print(f"{len(lines)} runs")
+
+
+def page() -> str:
+    """docs/accuracy.md from the two results files."""
+    log, readings = read_lines(LOG), read_lines(READINGS)
+    text = (ROOT / "benchmarks" / "accuracy_page.md").read_text(encoding="utf-8")
+    return text.replace("{variants}", "\n".join(variant_table(log))).replace(
+        "{readings}", "\n".join(reading_table(readings))
+    )
+
+
+def variant_table(log: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per variant: RMSE and NASA score per unit on each dataset."""
+    cells = {(e["variant"], e["dataset"]): e for e in log}
+    order = {e["variant"]: e["order"] for e in log}
+    rows = []
+    for variant in sorted(order, key=order.__getitem__):
+        found = [cells.get((variant, name)) for name in DATASETS]
+        text = ["–" if e is None else f"{e['rmse']:.2f} / {e['nasa_per_unit']:.2f}" for e in found]
+        rows.append([f"**{variant}**" if variant == CHOSEN else variant, *text])
+    return markdown(["variant", *DATASETS], rows)
+
+
+def reading_table(readings: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per predictor: mean over the seeds that were read, and their number."""
+    rows = []
+    kinds = sorted({(e["from"], e["predictor"]) for e in readings})
+    for source, predictor in kinds:
+        row = [predictor if source == "folds" else f"grace train --preset {predictor}"]
+        for name in DATASETS:
+            mine = [
+                e for e in readings
+                if (e["from"], e["predictor"], e["dataset"]) == (source, predictor, name)
+            ]  # fmt: skip
+            seeds = "seed" if len(mine) == 1 else "seeds"
+            row.append(
+                f"{np.mean([e['rmse'] for e in mine]):.2f} / "
+                f"{np.mean([e['nasa'] for e in mine]):.0f} ({len(mine)} {seeds})"
+                if mine
+                else "–"
+            )
+        rows.append(row)
+    return markdown(["predictor", *DATASETS], rows)
+
+
+def run_page(args: argparse.Namespace) -> None:
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    for name, call in (("variants", run_variants), ("read", run_read)):
+        command = commands.add_parser(name)
+        command.add_argument("store", type=Path)
+        command.add_argument("--work", type=Path, required=True)
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--offsets", action="store_true", help="with the variants of offsets")
+        command.add_argument("--datasets", nargs="+", default=list(DATASETS))
+        command.add_argument("--log", type=Path, default=LOG)
+        command.add_argument("--readings", type=Path, default=READINGS)
+        command.set_defaults(call=call)
+    command = commands.add_parser("runs")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--readings", type=Path, default=READINGS)
+    command.set_defaults(call=run_runs)
+    commands.add_parser("page").set_defaults(call=run_page)
+    args = parser.parse_args()
+    args.call(args)
+
+
+if __name__ == "__main__":
+    main()

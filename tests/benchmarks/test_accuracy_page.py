@@ -1,0 +1,89 @@
+"""The page on accuracy says what the results say, and the variants keep out of the test sets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def accuracy() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import accuracy
+    finally:
+        sys.path.pop(0)
+    return accuracy
+
+
+def test_the_page_is_that_of_the_results(accuracy: ModuleType) -> None:
+    assert accuracy.PAGE.read_text(encoding="utf-8") == accuracy.page()
+
+
+def test_the_tables_show_the_figures(accuracy: ModuleType) -> None:
+    log = [
+        {"variant": v, "dataset": "FD003", "order": i, "rmse": 9.0 + i, "nasa_per_unit": 1.5}
+        for i, v in enumerate(("one", accuracy.CHOSEN))
+    ]
+    assert accuracy.variant_table(log)[2:] == [
+        "| one | – | – | 9.00 / 1.50 | – |",
+        f"| **{accuracy.CHOSEN}** | – | – | 10.00 / 1.50 | – |",
+    ]
+    readings = [
+        {"from": "run", "predictor": "best", "dataset": "FD001", "seed": s, "rmse": r, "nasa": 180}
+        for s, r in ((1, 10.0), (2, 11.0))
+    ]
+    assert accuracy.reading_table(readings)[2] == (
+        "| grace train --preset best | 10.50 / 180 (2 seeds) | – | – | – |"
+    )
+
+
+def held_rows(seed: int = 0, engines: int = 60) -> dict[str, np.ndarray]:
+    """Out-of-fold rows of two useful candidates and useless ones."""
+    rng = np.random.default_rng(seed)
+    number = np.repeat(np.arange(engines), 20)
+    rul = rng.uniform(5, 150, len(number))
+    y = np.minimum(rul, 125.0)
+
+    def noisy(size: float) -> np.ndarray:
+        return np.clip(y + rng.normal(0, size, len(y)), 0, 125)
+
+    held = {"network": noisy(8), "boosting": noisy(10), "linear": noisy(30),
+            "boosting_log": noisy(30), "similarity": noisy(30), "boosting_offset": noisy(30),
+            "window_boosting": noisy(30)}  # fmt: skip
+    lagged = np.stack([held["network"]] * 6, axis=1)
+    return held | {
+        "network_lagged": lagged, "boosting_lagged": lagged, "rul": rul, "y": y, "unit": number,
+        "number": number, "age": 200 - rul, "fold": number % 5, "weight": np.full(len(y), 0.05),
+    }  # fmt: skip
+
+
+def test_no_row_has_a_part_in_what_predicts_it(accuracy: ModuleType) -> None:
+    """Other labels of one fold change no second-level prediction of that fold."""
+    held = held_rows()
+    mine = held["fold"] == 2
+    other = held | {"y": np.where(mine, 0.0, held["y"])}
+    one, two = accuracy.variants(held), accuracy.variants(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name][mine], two[name][mine], err_msg=name)
+        if name.startswith(("stack", "regression")):
+            assert not np.array_equal(one[name][~mine], two[name][~mine]), name
+    error = {n: np.sqrt(np.mean((p - held["y"]) ** 2)) for n, p in one.items()}
+    assert error["stack, least squares"] < 0.9 * error["one network of preset fast"]
+
+
+def test_a_reading_is_logged_once(accuracy: ModuleType, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    line = {"from": "folds", "dataset": "FD001", "seed": 0, "predictor": "p", "rmse": 1.0}
+    keys = ("from", "dataset", "seed", "predictor")
+    accuracy.add_lines(log, [line], keys)
+    accuracy.add_lines(log, [line | {"dataset": "FD002"}, line | {"rmse": 2.0}], keys)
+    found = [json.loads(text) for text in log.read_text().splitlines()]
+    assert [(e["dataset"], e["rmse"]) for e in found] == [("FD001", 2.0), ("FD002", 1.0)]
