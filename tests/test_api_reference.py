@@ -39,14 +39,8 @@ def documented(value: Any) -> bool:
     return inspect.isclass(value) or inspect.isfunction(value)
 
 
-# Being reworked; the examples follow.
-PENDING = ("grace.decisions",)
-
-
 def public() -> Iterator[tuple[str, str]]:
     for name in MODULES:
-        if name in PENDING:
-            continue
         module = importlib.import_module(name)
         for attribute in module.__all__:
             if documented(getattr(module, attribute)):

@@ -22,6 +22,11 @@ class Alarms(NamedTuple):
 
     ``within`` is P(failure within L + Δ) at the last row, ``within_twice`` that within twice this
     time.
+
+    Example:
+        >>> alarms = Alarms(np.array([2, 0]), np.array([0.8, 0.1]), np.array([0.9, 0.2]))
+        >>> [LEVELS[level] for level in alarms.level]
+        ['alarm', 'none']
     """
 
     level: npt.NDArray[np.int64]

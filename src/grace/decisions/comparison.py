@@ -47,6 +47,14 @@ class PolicyOutcome:
             1 as age replacement, above 1 worse; None if those two cost the same.
         relative_low: lower limit of its 95% interval over units; None as ``relative``.
         relative_high: upper limit.
+
+    Example:
+        >>> outcome = PolicyOutcome(
+        ...     name="prognosis", cost=112.0, cost_low=98.0, cost_high=130.0, breaks=0.0004,
+        ...     break_share=0.08, unexploited=14.0, false_alarms=0.001, length=190.0, relative=0.3,
+        ... )
+        >>> outcome.relative < 1  # cheaper than age replacement
+        True
     """
 
     name: str
@@ -70,6 +78,19 @@ class PolicyComparison:
     ``difference`` is cost(policy) − cost(age replacement) with its paired, studentised interval
     over units,
     ``limit`` the last age that counts (infinite if every life is known).
+
+    Example:
+        >>> from grace.uncertainty import RULDistribution
+        >>> sure = RULDistribution(np.array([0.0, 9.0, 11.0]), np.array([[1.0, 1, 0]] * 2))
+        >>> t = Trajectories(end=np.array([30.0, 50.0]), failed=np.array([True, True]),
+        ...     fold=np.array([0, 1]), owner=np.array([0, 1]), age=np.array([20.0, 40.0]),
+        ...     distribution=sure)
+        >>> inputs = DecisionInputs(failure_cost=50, planned_cost=8, interval=5)
+        >>> found = compare_policies(t, inputs, threshold=0.5, replacement_age=np.inf)
+        >>> [outcome.name for outcome in found.outcomes]
+        ['prognosis', 'age replacement', 'run to failure', 'perfect prognosis']
+        >>> found["perfect prognosis"].cost < found["run to failure"].cost
+        True
     """
 
     outcomes: tuple[PolicyOutcome, ...]
@@ -125,7 +146,7 @@ def compare_policies(
         ...     fold=np.array([0, 1]), owner=np.array([0, 1]), age=np.array([20.0, 40.0]),
         ...     distribution=sure)
         >>> inputs = DecisionInputs(failure_cost=50, planned_cost=8, interval=5)
-        >>> found = compare_policies(t, inputs, threshold=0.5, replacement_age=np.inf)
+        >>> found = compare_policies(t, inputs, threshold=0.4, replacement_age=np.inf)
         >>> found["prognosis"].cost == 16 / (25 + 45)
         True
     """

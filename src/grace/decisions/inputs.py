@@ -39,6 +39,11 @@ class DecisionInputs(BaseModel):
     Raises:
         ValidationError: a value is not finite or out of range, or a failure costs no more than a
             planned replacement: running to failure is then the best policy, whatever is predicted.
+
+    Example:
+        >>> inputs = DecisionInputs(failure_cost=50, planned_cost=8, lead_time=10, interval=5)
+        >>> inputs.horizon  # L + Δ
+        15.0
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +74,12 @@ class DecisionInputs(BaseModel):
 
 
 class Capacity(BaseModel):
-    """``count`` replacements per ``period``, a time in the fleet's unit."""
+    """``count`` replacements per ``period``, a time in the fleet's unit.
+
+    Example:
+        >>> Capacity(count=3, period=168.0) == Capacity.parse("3/week", "hours")
+        True
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -39,6 +39,15 @@ class MaintenancePlan:
         capacity: per slot; None: unlimited.
         slots: start of each slot, time from now.
         time_unit: of all times.
+
+    Example:
+        >>> edges = np.array([0.0, 50.0, 100.0])
+        >>> distribution = RULDistribution(edges, np.array([[1.0, 0.2, 0.0], [1.0, 0.9, 0.3]]))
+        >>> inputs = DecisionInputs(failure_cost=10, planned_cost=1, interval=10)
+        >>> units = ["worn", "new"]
+        >>> plan = plan_maintenance(units, distribution, inputs, cost_rate=0.01, n_slots=3)
+        >>> plan.slots, plan.n_planned
+        ((0.0, 10.0, 20.0), 2)
     """
 
     frame: pl.DataFrame

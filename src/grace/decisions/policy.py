@@ -40,6 +40,20 @@ class ReplacementPolicy:
         time_unit: of all times.
         row_spacing: median time between two predictions of a unit; decisions in between use an
             older prediction.
+
+    Example:
+        >>> from grace.uncertainty import RULDistribution
+        >>> rng = np.random.default_rng(0)
+        >>> life = np.repeat(rng.uniform(60.0, 100.0, 20), 12)
+        >>> age = np.tile(np.arange(0.0, 60.0, 5.0), 20)
+        >>> edges = np.linspace(0.0, 120.0, 61)
+        >>> survival = np.clip((life - age + 5.0)[:, None] / 10.0 - edges / 10.0, 0.0, 1.0)
+        >>> t = Trajectories(end=life[::12], failed=np.ones(20, bool), fold=np.arange(20) % 4,
+        ...     owner=np.repeat(np.arange(20), 12), age=age,
+        ...     distribution=RULDistribution(edges, survival))
+        >>> policy = fit_policy(t, DecisionInputs(failure_cost=10, planned_cost=1, interval=5))
+        >>> 0 < policy.threshold <= 1, policy.curve.columns[:2], len(policy.sentences("EUR")) > 1
+        (True, ['threshold', 'cost'], True)
     """
 
     inputs: DecisionInputs
@@ -131,6 +145,21 @@ def fit_policy(t: Trajectories, inputs: DecisionInputs, *, seed: int = 0) -> Rep
 
     Raises:
         ValueError: no unit lives longer than the lead time.
+
+    Example:
+        >>> from grace.uncertainty import RULDistribution
+        >>> rng = np.random.default_rng(0)
+        >>> life = np.repeat(rng.uniform(60.0, 100.0, 20), 12)
+        >>> age = np.tile(np.arange(0.0, 60.0, 5.0), 20)
+        >>> edges = np.linspace(0.0, 120.0, 61)  # lives known up to ± 5
+        >>> survival = np.clip((life - age + 5.0)[:, None] / 10.0 - edges / 10.0, 0.0, 1.0)
+        >>> t = Trajectories(end=life[::12], failed=np.ones(20, bool), fold=np.arange(20) % 4,
+        ...     owner=np.repeat(np.arange(20), 12), age=age,
+        ...     distribution=RULDistribution(edges, survival))
+        >>> inputs = DecisionInputs(failure_cost=10, planned_cost=1, interval=5)
+        >>> policy = fit_policy(t, inputs)
+        >>> policy.comparison["prognosis"].cost < policy.comparison["age replacement"].cost
+        True
     """
     if not (t.end > inputs.lead_time).any():
         raise ValueError(

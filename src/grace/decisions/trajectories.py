@@ -35,6 +35,14 @@ class Trajectories:
         age: (M,) age of each row: time since the unit's first record; ascending per unit.
         distribution: (M,) predictive distributions.
         time_unit: of all times.
+
+    Example:
+        >>> sure = RULDistribution(np.array([0.0, 9.0, 11.0]), np.array([[1.0, 1, 0]] * 2))
+        >>> t = Trajectories(end=np.array([30.0, 50.0]), failed=np.array([True, False]),
+        ...     fold=np.array([0, 1]), owner=np.array([0, 1]), age=np.array([20.0, 40.0]),
+        ...     distribution=sure, time_unit="hours")
+        >>> len(t), int(t.failed.sum())
+        (2, 1)
     """
 
     end: Array
@@ -72,6 +80,17 @@ def out_of_fold_trajectories(
 
     Raises:
         DataError: a column is missing, or no life is known.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> age = np.tile(np.arange(0.0, 60.0, 5.0), 20)
+        >>> rul = np.repeat(rng.uniform(60.0, 100.0, 20), 12) - age
+        >>> table = pl.DataFrame({"unit": np.repeat(np.arange(20), 12), "age": age, "rul_true": rul,
+        ...                       "censored_after": 0.0, "fold": np.repeat(np.arange(20) % 4, 12),
+        ...                       "linear": rul + rng.normal(0.0, 4.0, 240)})
+        >>> t = out_of_fold_trajectories(table, "linear", [], time_unit="hours")
+        >>> len(t), len(t.distribution)
+        (20, 240)
     """
     rows = table.with_columns(
         pl.col("rul_true").cast(pl.Float64).fill_nan(None),
@@ -120,6 +139,14 @@ def model_trajectories(model: RULModel) -> Trajectories:
 
     Raises:
         DataError: the model is not fitted, or was saved without its out-of-fold predictions.
+
+    Example:
+        >>> import grace
+        >>> train = grace.load_dataset("sim", n_train=6, n_test=1).train
+        >>> model = grace.RULModel(candidates=["median_life", "linear"], rows_per_unit=5, seed=0)
+        >>> t = model_trajectories(model.fit(train))
+        >>> len(t), t.time_unit
+        (6, 'cycles')
     """
     table = getattr(model, "oof_", None)
     if table is None:
