@@ -341,7 +341,7 @@ def read_test_set(
 
 
 def main() -> None:
-    """Compare, then read the test sets, writing after each data set."""
+    """Compare, then read the test sets, writing after each dataset."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/uncertainty.json"))

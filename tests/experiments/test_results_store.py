@@ -52,7 +52,7 @@ def store(folders: list[Path], tmp_path: Path) -> Any:
 
 
 def made(scores: dict[str, dict[str, list[float]]], path: Path | str = ":memory:") -> ResultsStore:
-    """A store of invented runs: RMSE per data set and method for seeds 1 to n; gap −0.5."""
+    """A store of invented runs: RMSE per dataset and method for seeds 1 to n; gap −0.5."""
     store = ResultsStore(path)
     for dataset, methods in scores.items():
         for method, values in methods.items():

@@ -1,4 +1,4 @@
-"""What a grid of methods, data sets and seeds says: cells, effects, wins, and the optimism gap."""
+"""What a grid of methods, datasets and seeds says: cells, effects, wins, and the optimism gap."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _EFFECTS = {
 
 
 class Cell(NamedTuple):
-    """A method on a data set, over ``seeds`` seeds; standard deviations with n − 1.
+    """A method on a dataset, over ``seeds`` seeds; standard deviations with n − 1.
 
     ``interval`` is that of the RMSE over test units, the predictions of all seeds of a unit taken
     together. ``test_rmse`` is of the same trainings with the checkpoint of the best test RMSE, and
@@ -60,7 +60,7 @@ class Cell(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """A contrast of the 2 x 2 on one data set over common seeds, in the unit of the metric.
+    """A contrast of the 2 x 2 on one dataset over common seeds, in the unit of the metric.
 
     Negative means lower error. ``low`` and ``high`` are the limits of the 95% t interval over
     seeds; they and ``p_holm`` (corrected over all effects of the table) are None with fewer than
@@ -77,7 +77,7 @@ class Effect(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Comparisons of one method with every other on every data set: significant or not."""
+    """Comparisons of one method with every other on every dataset: significant or not."""
 
     method: str
     wins: int
@@ -86,7 +86,7 @@ class Record(NamedTuple):
 
 
 def cells(store: ResultsStore, *, seed: int = 0) -> list[Cell]:
-    """Every method on every data set, with the checkpoint selected on validation units.
+    """Every method on every dataset, with the checkpoint selected on validation units.
 
     Runs of different settings must not be mixed: filter the store first, or export it apart.
 
@@ -95,7 +95,7 @@ def cells(store: ResultsStore, *, seed: int = 0) -> list[Cell]:
         seed: of the bootstrap.
 
     Raises:
-        ArtifactError: a method has two runs with one seed on a data set.
+        ArtifactError: a method has two runs with one seed on a dataset.
     """
     validated = validation_scores(store)
     optimistic = _scores(store, "test")
@@ -129,7 +129,7 @@ def validation_scores(store: ResultsStore) -> pl.DataFrame:
     """Scores of the checkpoints that validation units selected, each run once.
 
     Raises:
-        ArtifactError: a method has two runs with one seed on a data set.
+        ArtifactError: a method has two runs with one seed on a dataset.
     """
     return _scores(store, "validation")
 
@@ -218,10 +218,10 @@ def win_tie_loss(
     methods: Sequence[str] | None = None,
     alpha: float = 0.05,
 ) -> list[Record]:
-    """Wins, ties and losses of each method against every other on every data set.
+    """Wins, ties and losses of each method against every other on every dataset.
 
     A win is a lower error with a Holm-corrected p value of the paired t-test over seeds below
-    ``alpha``; the correction is over all pairs of a data set. Pairs with fewer than five common
+    ``alpha``; the correction is over all pairs of a dataset. Pairs with fewer than five common
     seeds are not counted.
 
     Args:
@@ -257,7 +257,7 @@ def win_tie_loss(
 
 
 def optimism(store: ResultsStore) -> dict[str, tuple[float, float, int]]:
-    """Test- minus validation-selected RMSE of the same trainings: mean, std and runs by data set.
+    """Test- minus validation-selected RMSE of the same trainings: mean, std and runs by dataset.
 
     Over all methods and seeds; negative means that selection on the test set looks better.
     """

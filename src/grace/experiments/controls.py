@@ -25,9 +25,9 @@ _EQUAL = 0.5  # weight of `fixed` without an argument
 
 
 class SweepPoint(NamedTuple):
-    """A fixed weight of the RUL task on a data set; ``weight`` None is GABA.
+    """A fixed weight of the RUL task on a dataset; ``weight`` None is GABA.
 
-    ``rmse`` and ``rmse_std`` (n − 1) are over ``seeds``, which all points of a data set share.
+    ``rmse`` and ``rmse_std`` (n − 1) are over ``seeds``, which all points of a dataset share.
     """
 
     dataset: str
@@ -38,7 +38,7 @@ class SweepPoint(NamedTuple):
 
 
 class SurgeryRow(NamedTuple):
-    """A method of gradient surgery on a data set, next to ``baseline`` with the same seeds.
+    """A method of gradient surgery on a dataset, next to ``baseline`` with the same seeds.
 
     ``normalise`` is what the task gradients were divided by, "none" for nothing; ``difference``
     is the mean of RMSE minus that of the baseline over the ``common`` seeds, None without any.
@@ -98,7 +98,7 @@ def _parsed(method: str) -> tuple[str, str, str | None] | None:
 def weight_sweep(store: ResultsStore) -> list[SweepPoint]:
     """Every fixed weight with the plain loss, and GABA, over the seeds that all of them have.
 
-    Data sets with fewer than three weights are left out: that is no sweep.
+    Datasets with fewer than three weights are left out: that is no sweep.
     """
     found = []
     for (dataset,), part in validation_scores(store).group_by("dataset", maintain_order=True):
@@ -120,7 +120,7 @@ def weight_sweep(store: ResultsStore) -> list[SweepPoint]:
 
 
 def surgery_rows(store: ResultsStore) -> list[SurgeryRow]:
-    """Every method of gradient surgery, ordered by data set, method and normalisation."""
+    """Every method of gradient surgery, ordered by dataset, method and normalisation."""
     rows = []
     for (dataset, label), part in validation_scores(store).group_by("dataset", "method"):
         found = surgery_of(str(label))

@@ -46,7 +46,7 @@ def is_control(method: str) -> bool:
 
 
 def cell_row(c: Cell) -> tuple[str, ...]:
-    """A method on a data set as cells of a table."""
+    """A method on a dataset as cells of a table."""
     return (
         f"`{c.method}`",
         str(c.seeds),
@@ -78,7 +78,7 @@ def control_sentences(store: ResultsStore) -> list[str]:
     if parts:
         sentences.append(
             "Over all fixed weights with the plain loss the RMSE ranges from "
-            f"{'; '.join(parts)} (mean over the seeds that all points of a data set share, at "
+            f"{'; '.join(parts)} (mean over the seeds that all points of a dataset share, at "
             f"least {min(len(p.seeds) for p in points)})."
         )
     rows = [r for r in surgery_rows(store) if r.difference is not None]
@@ -116,7 +116,7 @@ def control_sections(
         yield (
             "For two tasks the constant weights are one family: RUL weight w, health weight 1 − w, "
             "plain loss; 0.5 is the baseline, 1 trains RUL alone. Mean RMSE over the seeds that "
-            f"all points of a data set share. GABA rests on its floor at {CONTROL_WEIGHT}. With "
+            f"all points of a dataset share. GABA rests on its floor at {CONTROL_WEIGHT}. With "
             "one seed, differences as small as the standard deviations over seeds in the tables "
             "above say nothing.\n"
         )
@@ -135,7 +135,7 @@ def control_sections(
             "tested, and these methods are in no ranking below.\n"
         )
         heads = (
-            "data set", "method", "losses", "seeds", "RMSE", "difference to baseline", "NASA",
+            "dataset", "method", "losses", "seeds", "RMSE", "difference to baseline", "NASA",
         )  # fmt: skip
         yield markdown_rows(
             heads,
@@ -156,7 +156,7 @@ def _cells(found: Iterator[Cell]) -> Iterator[str]:
     mine = sorted(found, key=lambda c: (c.dataset, c.rmse))
     if mine:
         yield "<details markdown><summary>All figures</summary>\n"
-        yield markdown_rows(("data set", *HEADS), [(c.dataset, *cell_row(c)) for c in mine])
+        yield markdown_rows(("dataset", *HEADS), [(c.dataset, *cell_row(c)) for c in mine])
         yield "\n</details>\n"
 
 
@@ -174,7 +174,7 @@ def _sweep_table(points: Sequence[SweepPoint]) -> tuple[tuple[str, ...], list[tu
 
 
 def draw_sweeps(store: ResultsStore, folder: Path) -> dict[str, str]:
-    """Write a figure for each data set with a sweep; file name to caption."""
+    """Write a figure for each dataset with a sweep; file name to caption."""
     drawn = {}
     points = weight_sweep(store)
     for dataset in dict.fromkeys(p.dataset for p in points):

@@ -49,7 +49,7 @@ def write_benchmark_page(store: ResultsStore, path: str | Path) -> Path:
 
     Raises:
         ArtifactError: the store is empty.
-        ArtifactError: it holds several runs of a method, data set and seed.
+        ArtifactError: it holds several runs of a method, dataset and seed.
     """
     path = Path(path)
     table = store.scores(protocol="validation")
@@ -95,7 +95,7 @@ def benchmark_sentences(store: ResultsStore) -> list[str]:
 
 
 def _leads(rows: Sequence[dict[str, Any]]) -> str:
-    """Mean lead of the published figures by data set, and the part that selection explains."""
+    """Mean lead of the published figures by dataset, and the part that selection explains."""
     parts = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         mine = [row for row in rows if row["dataset"] == dataset]
@@ -189,7 +189,7 @@ def _page(
         yield "## Effects of the two axes\n"
         yield "Negative means lower error; 95% t interval over seeds; p corrected by Holm.\n"
         yield markdown_rows(
-            ("data set", "effect", "seeds", "RMSE", "95% interval", "p (Holm)"),
+            ("dataset", "effect", "seeds", "RMSE", "95% interval", "p (Holm)"),
             [_effect_row(e) for e in effects],
         )
     shares = selection_share(found)
@@ -202,7 +202,7 @@ def _page(
             "lead.\n"
         )
         yield markdown_rows(
-            ("data set", "method", "published", "validation-selected", "test-selected", "share"),
+            ("dataset", "method", "published", "validation-selected", "test-selected", "share"),
             [
                 (
                     row["dataset"],
@@ -217,7 +217,7 @@ def _page(
         )
     yield "\n## Wins, ties and losses\n"
     yield (
-        "Every pair of methods on every data set; a win has a Holm-corrected p value below 0.05 "
+        "Every pair of methods on every dataset; a win has a Holm-corrected p value below 0.05 "
         "(paired t-test over common seeds, at least five).\n"
     )
     yield markdown_rows(
@@ -263,14 +263,14 @@ def _draw(
         try:
             ranks = rank_methods(table.filter(pl.col("method").is_in(_tested(found))))
         except ValueError:
-            pass  # fewer than three methods on two data sets
+            pass  # fewer than three methods on two datasets
         else:
             ax = plots.critical_difference(
                 {"name": list(ranks.names), "rank": list(ranks.mean_ranks)},
                 critical_difference=ranks.critical_difference,
                 groups=ranks.groups,
             )
-            save("ranks", f"Mean rank by RMSE over {ranks.n_blocks} data sets", ax)
+            save("ranks", f"Mean rank by RMSE over {ranks.n_blocks} datasets", ax)
         for dataset in dict.fromkeys(c.dataset for c in found):
             mine = [c for c in found if c.dataset == dataset]
             mine = [c for c in mine if c.seeds >= MIN_SEEDS] or mine
@@ -292,5 +292,5 @@ def _draw(
 
 
 def _tested(found: Sequence[Cell]) -> list[str]:
-    """Methods with enough seeds for a test on every data set that they were run on."""
+    """Methods with enough seeds for a test on every dataset that they were run on."""
     return sorted({c.method for c in found} - {c.method for c in found if c.seeds < MIN_SEEDS})
