@@ -56,7 +56,7 @@ class BatchedWindows(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return len(self.windows)
 
     def __getitems__(self, index: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        x, rul, health, _ = self.windows.batch(torch.tensor(index))
+        x, rul, health, *_ = self.windows.batch(torch.tensor(index))
         return x, rul, health
 
 
