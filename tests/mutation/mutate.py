@@ -29,15 +29,16 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-TRAINING = ("tests/training/test_step.py", "tests/training/test_trainer.py",
-            "tests/training/test_selection.py", "tests/training/test_further_tasks.py",
-            "tests/training/test_callbacks.py", "tests/training/test_device.py")  # fmt: skip
+STEP = ("tests/training/test_step.py", "tests/training/test_further_tasks.py",
+        "tests/training/test_survival_task.py")  # fmt: skip
+TRAINER = ("tests/training/test_trainer.py", "tests/training/test_selection.py",
+           "tests/training/test_callbacks.py")  # fmt: skip
 RUN = ("tests/experiments/test_run.py", "tests/experiments/test_run_artifact.py")
 EVALUATION = ("tests/evaluation/test_evaluate.py", "tests/evaluation/test_plausibility.py")
 # Module → the tests that are to notice a change of it.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "grace.training.step": TRAINING,
-    "grace.training.trainer": TRAINING,
+    "grace.training.step": STEP,
+    "grace.training.trainer": TRAINER,
     "grace.experiments.run": RUN,
     "grace.experiments.training_data": RUN,
     "grace.experiments.run_evaluation": RUN,
