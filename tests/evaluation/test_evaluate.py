@@ -110,6 +110,10 @@ def test_units_without_truth_are_left_out_and_counted(arrays):
     rul = np.where(arrays["unit"] == 4, np.nan, arrays["rul"])
     result = evaluate(PROTOCOL, **{**arrays, "rul": rul}, n_resamples=0)
     assert (result.n_units_unknown, result.model.last_cycle.raw.n) == (1, 19)
+    one_row = rul.copy()  # one unknown row leaves the whole unit out
+    one_row[arrays["unit"] == 4] = np.asarray(arrays["rul"])[arrays["unit"] == 4]
+    one_row[np.flatnonzero(arrays["unit"] == 4)[0]] = np.nan
+    assert evaluate(PROTOCOL, **{**arrays, "rul": one_row}, n_resamples=0) == result
     with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluate(PROTOCOL, **{**arrays, "rul": np.full(rul.size, np.nan)})
 
