@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from grace.candidates import CANDIDATES
 from grace.cli import app
-from grace.estimator import RULModel, fitting
+from grace.estimator import RULModel
 from grace.experiments import read_metrics
 
 OPTIONS = ("--set", "dataset_options.n_train=10", "--set", "dataset_options.n_test=4")
@@ -23,8 +23,9 @@ def command(*args: str | Path) -> Any:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = {name: CANDIDATES[name] for name in ("median_life", "linear")}
-    monkeypatch.setattr(fitting, "CANDIDATES", kept)
+    # The network and boosting would take most of the time.
+    module = import_module("grace.candidates.out_of_fold")
+    monkeypatch.setattr(module, "DEFAULT_CANDIDATES", ("median_life", "linear"))
 
 
 def test_from_training_to_predictions(tmp_path: Path) -> None:
