@@ -91,7 +91,10 @@ def test_all_metrics_from_one_set_of_resamples():
     true, pred = sample(6, 30)
     both = bootstrap_intervals(["rmse", "nasa_sum", "nasa_mean"], true, pred, seed=2)
     for name, interval in both.items():
-        assert interval == bootstrap_interval(name, true, pred, seed=2)
+        alone = bootstrap_interval(name, true, pred, seed=2)
+        # The product of matrices of other shapes rounds its last bit differently.
+        assert (interval.low, interval.high) == pytest.approx((alone.low, alone.high), rel=1e-12)
+        assert (interval.level, interval.note) == (alone.level, alone.note)
     assert both["nasa_sum"].high == pytest.approx(30 * both["nasa_mean"].high)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from grace.formatting import number, percent
+from grace.formatting import number, percent, printable
 from grace.plots.canvas import Array, TableLike, as_frame, canvas, floats, top_of
 from grace.plots.style import EARLY, INK, LATE, MODEL, MUTED, REFERENCE, legend_above
 
@@ -120,7 +120,7 @@ def fleet_ranking(
     rul, lower, upper, chance = (
         floats(frame, name)[order] for name in ("rul", "lower", "upper", "probability")
     )
-    names = [str(frame["unit"][int(i)]) for i in order]
+    names = [printable(str(frame["unit"][int(i)])) for i in order]
     place = np.arange(rul.size, dtype=np.float64)
     with canvas(ax, 430, 80 + 19 * rul.size) as ax:
         known = np.isfinite(lower) & np.isfinite(upper)
