@@ -13,8 +13,8 @@ from grace.data import Dataset
 from grace.data.windows import WindowSet
 from grace.prediction import Artifact, Predictor
 
-MANY = """
-import json, resource, sys
+MANY = r"""
+import json, re, resource, sys
 from pathlib import Path
 import numpy as np, polars as pl, torch
 from grace.data import Fleet, FleetSchema
@@ -27,6 +27,10 @@ rows, units, length = 300_000, 600, 30
 sensors = tuple(f"s{i}" for i in range(14))
 
 def peak():
+    # ru_maxrss of a child starts at that of its parent: read the process itself where Linux tells.
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 2**10
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
@@ -74,7 +78,7 @@ def test_many_windows_score_in_bounded_memory() -> None:
     assert found["growth_mb"] < 0.4 * found["windows_mb"], found
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 1024])
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_no_more_windows_than_a_batch_exist_at_once(
     batch_size: int, artifact: Artifact, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,9 +90,10 @@ def test_no_more_windows_than_a_batch_exist_at_once(
         return gather(self, index)
 
     monkeypatch.setattr(WindowSet, "gather", counted)
-    result = Predictor(artifact, batch_size=batch_size).predict(data.test, every_row=True)
-    assert max(sizes) <= batch_size
-    assert sum(sizes) == result.height == data.test.n_rows
+    fleet = data.test.select(data.test.unit_ids[:2])
+    result = Predictor(artifact, batch_size=batch_size).predict(fleet, every_row=True)
+    assert max(sizes) <= batch_size < fleet.n_rows
+    assert sum(sizes) == result.height == fleet.n_rows
 
 
 def test_a_stream_of_partitions_gives_what_the_whole_fleet_gives(
