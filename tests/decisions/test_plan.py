@@ -20,12 +20,13 @@ from grace.cli import app
 from grace.decisions import (
     Capacity,
     DecisionInputs,
+    PolicyOutcome,
     model_trajectories,
     plan_maintenance,
     raise_alarms,
 )
 from grace.decisions.inputs import slot_length
-from grace.decisions.plan import slot_costs
+from grace.decisions.plan import _watched, slot_costs
 from grace.report.calendar import calendar_of
 from grace.uncertainty import RULDistribution
 
@@ -77,6 +78,72 @@ def test_slot_costs_agree_with_sampling() -> None:
         failed = draws <= s
         expected = np.where(failed, 50.0, 8.0).mean() - 0.2 * np.minimum(draws, s).mean()
         assert slot_costs(d, np.array([s]), INPUTS, 0.2)[0, 0] == pytest.approx(expected, abs=0.4)
+
+
+def outcome(missed: float = 0.04, early: float = 13.0) -> PolicyOutcome:
+    return PolicyOutcome(
+        name="prognosis", cost=0.1, cost_low=0.0, cost_high=1.0, breaks=0.0, break_share=missed,
+        unexploited=early, false_alarms=0.0, length=100.0,
+    )  # fmt: skip
+
+
+def watched(d: RULDistribution, count: int | None, n_slots: int, rate: float = 0.1) -> Any:
+    return plan_maintenance(
+        list(range(len(d))), d, INPUTS, cost_rate=rate, n_slots=n_slots, monitoring=outcome(),
+        capacity=None if count is None else Capacity(count=count, period=10.0),
+    )  # fmt: skip
+
+
+def test_the_cost_of_watching_agrees_with_sampling() -> None:
+    d = distributions([40.0])
+    t = d.sample(40_000, np.random.default_rng(0)).ravel()
+    starts = 4.0 + 10.0 * np.arange(5)  # the second slot starts at 14
+    warned = 8.0 * 0.96 + 50.0 * 0.04
+    gained = np.maximum(np.minimum(t, 14.0), t - 13.0)
+    expected = np.where(t <= 14.0, 50.0, warned).mean() - 0.2 * gained.mean()
+    cost, use = _watched(d, starts, INPUTS, 0.2, outcome())
+    assert cost[0] == pytest.approx(expected, abs=0.4)
+    replaced = t[t > 14.0] - 13.0
+    shares = np.histogram(replaced, [-np.inf, 24.0, 34.0, 44.0])[0] / len(t)
+    assert use[0] == pytest.approx([0.0, *shares], abs=0.01)
+
+
+def test_uncertain_units_do_not_crowd_into_the_first_slot() -> None:
+    d = distributions([125.0] * 20, spread=0.6)
+    fixed = plan_maintenance(
+        list(range(20)), d, INPUTS, cost_rate=0.1, n_slots=8, capacity=Capacity(count=2, period=10)
+    ).frame
+    assert (fixed["slot"] == 0).sum() == 2
+    made = watched(d, 2, 8).frame
+    assert (made["slot"] == 0).sum() == 0
+    assert made["slot"].drop_nulls().value_counts()["count"].max() <= 2
+
+
+def test_units_that_need_a_place_at_the_same_time_are_spread_from_the_first_slot_on() -> None:
+    together = watched(distributions([40.0] * 4, spread=0.01), 1, 4).frame
+    assert sorted(together["slot"].to_list()) == [0, 1, 2, 3]
+    alone = watched(distributions([40.0], spread=0.01), 1, 4).frame
+    assert alone["slot"].item() > 0
+    urgent = watched(distributions([9.0, 40.0], spread=0.01), 1, 4).frame
+    assert dict(zip(urgent["unit"], urgent["slot"], strict=True))[0] == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    means=st.lists(st.floats(5.0, 150.0), min_size=1, max_size=6),
+    count=st.integers(1, 3),
+    n_slots=st.integers(1, 4),
+)
+def test_a_plan_with_monitoring_keeps_the_capacity(
+    means: list[float], count: int, n_slots: int
+) -> None:
+    d = distributions(means)
+    made = watched(d, count, n_slots).frame
+    used = made["slot"].drop_nulls().value_counts()
+    assert (used["count"] <= count).all()
+    wanted = set(watched(d, None, n_slots).frame.filter(slot=0)["unit"])
+    taken = set(made.filter(slot=0)["unit"])
+    assert wanted <= taken or len(taken) == count
 
 
 def test_the_more_urgent_unit_comes_first_and_reasons_give_numbers() -> None:

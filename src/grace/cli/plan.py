@@ -113,6 +113,7 @@ def plan(
         planned = plan_maintenance(
             frame["unit"].to_list(), distribution, inputs,
             cost_rate=policy.comparison.best_cost, capacity=places, n_slots=slots, time_unit=unit,
+            monitoring=policy.comparison["prognosis"],
         )  # fmt: skip
         content = planned.frame.join(
             frame.select("unit", "age", "alarm", "probability_within_horizon"),

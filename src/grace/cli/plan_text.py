@@ -50,6 +50,11 @@ def summary_lines(
         f"The plan is expected to save {per}{number(saved)} against replacing nothing for "
         f"{end:g} {planned.time_unit}."
     )
+    first = int((planned.frame["slot"] == 0).sum())
+    found.append(
+        f"Slot 1 is firm ({count(first, 'unit')}); later slots are provisional. Make the plan "
+        "again with fresh data before each slot."
+    )
     return found
 
 

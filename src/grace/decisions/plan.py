@@ -12,6 +12,7 @@ from scipy import sparse
 from scipy.integrate import trapezoid
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from grace.decisions.comparison import PolicyOutcome
 from grace.decisions.inputs import Capacity, DecisionInputs
 from grace.formatting import number, percent
 from grace.uncertainty import RULDistribution
@@ -33,7 +34,8 @@ class MaintenancePlan:
             of the plan), ``expected_cost``, ``cost_of_waiting`` (of one slot more, with capacity
             to spare), ``best_slot`` (without the limit of capacity), ``median``, ``lower`` and
             ``upper`` of the RUL, ``reason``.
-        net_cost: of the plan: expected costs less the value of the operating time gained.
+        net_cost: of the plan, carried out as it stands: expected costs less the value of the
+            operating time gained.
         unlimited_cost: the same if capacity were unlimited.
         postponed_cost: the same if nothing were replaced before the end of the plan.
         capacity: per slot; None: unlimited.
@@ -111,12 +113,21 @@ def plan_maintenance(
     capacity: Capacity | None = None,
     n_slots: int = 12,
     time_unit: str = "cycles",
+    monitoring: PolicyOutcome | None = None,
 ) -> MaintenancePlan:
     """Assign units to slots so that the expected cost is least; an integer programme (HiGHS).
 
     Slots start at L, L + period, L + 2·period …, or every Δ without a capacity. A unit may also
     wait until after the last slot, where capacity is not limited. A unit that fails before its
     slot leaves its place unused: the plan is to be made again at each decision.
+
+    Without ``monitoring`` every slot counts as a commitment: early slots fill up with units whose
+    remaining life is merely uncertain. With it, only the first slot is one. Every other unit is
+    watched: until the slot after, its risk is that of its distribution; from then on it is
+    replaced in time, giving up the life that the alarm policy gave up on held-out units, except
+    for the share that failed there. Its expected need of later slots counts against the capacity,
+    so that units that will need a place at the same time still spread over earlier ones. The slots
+    shown for watched units are provisional.
 
     Args:
         units: ids of U units in service.
@@ -127,6 +138,8 @@ def plan_maintenance(
         capacity: replacements per slot; None: unlimited.
         n_slots: number of slots planned.
         time_unit: of all times.
+        monitoring: outcome of the alarm policy on held-out units, ``policy.comparison
+            ["prognosis"]``, if the plan is made again at each decision.
 
     Raises:
         ValueError: no units, another number of distributions, or ``n_slots`` below 1.
@@ -151,13 +164,22 @@ def plan_maintenance(
     # The entry after the last slot stands for waiting until the end of the plan.
     starts: Array = (inputs.lead_time + period * np.arange(n_slots + 1)).astype(np.float64)
     cost = slot_costs(distribution, starts, inputs, cost_rate)
-    free = cost.argmin(axis=1)
-    chosen = free if capacity is None else _assign(cost, capacity.count)
+    count = None if capacity is None else capacity.count
+    if monitoring is None:
+        free = cost.argmin(axis=1)
+        chosen = free if count is None else _assign(cost, count)
+        delayed = cost[:, 1]
+    else:
+        watched, use = _watched(distribution, starts, inputs, cost_rate, monitoring)
+        delayed = np.minimum(watched, cost[:, 1:].min(axis=1))
+        free = np.where(cost[:, 0] < delayed, 0, 1 + cost[:, 1:].argmin(axis=1))
+        chosen = free if count is None else _assign_first(cost, watched, use, count)
     survival = distribution.survival_at(np.tile(starts, (n, 1)))
     gained = _mean_until(distribution, starts)
     rows = np.arange(n)
     expected = cost[rows, chosen] + cost_rate * gained[rows, chosen]
-    waiting = cost[rows, np.minimum(chosen + 1, n_slots)] - cost[rows, chosen]
+    next_cost = np.where(chosen == 0, delayed, cost[rows, np.minimum(chosen + 1, n_slots)])
+    waiting = next_cost - cost[rows, chosen]
     quantiles = distribution.quantiles([0.05, 0.5, 0.95])
     later = chosen == n_slots
     frame = pl.DataFrame(
@@ -215,6 +237,70 @@ def _assign(cost: Array, count: int) -> npt.NDArray[np.int64]:
     if solved.x is None:
         raise RuntimeError(f"no maintenance plan was found: {solved.message}")
     return np.asarray(solved.x.reshape(n, k).argmax(axis=1), dtype=np.int64)
+
+
+def _watched(
+    distribution: RULDistribution,
+    starts: Array,
+    inputs: DecisionInputs,
+    cost_rate: float,
+    outcome: PolicyOutcome,
+) -> tuple[Array, Array]:
+    """Cost of watching each unit instead of taking the first slot, and its use of later slots.
+
+    With m the share that fails unexpectedly under the policy and u the life that it gives up,
+    a unit with remaining life T beyond the second slot s₁ costs c_p (1 − m) + c_f m and gains
+    T − u, at least s₁.
+
+    Returns:
+        Cost (U,), less the time it gains as in :func:`slot_costs`, and the probability that the
+        policy replaces the unit in slot k, (U, K); 0 for the first.
+    """
+    missed, early = outcome.break_share, outcome.unexploited or 0.0
+    one = np.ones((len(distribution), 1))
+    beyond = distribution.survival_at(starts[1] * one)[:, 0]
+    warned = inputs.planned_cost * (1.0 - missed) + inputs.failure_cost * missed
+    until = _mean_until(distribution, np.array([starts[1], starts[1] + early]))
+    gained = distribution.mean - until[:, 1] + until[:, 0]
+    cost = inputs.failure_cost * (1.0 - beyond) + warned * beyond - cost_rate * gained
+    use = np.zeros((len(distribution), len(starts) - 1))
+    if use.shape[1] > 1:
+        left = distribution.survival_at(one * (starts[2:] + early))
+        use[:, 1:] = -np.diff(np.minimum(np.column_stack([beyond, left]), beyond[:, None]), axis=1)
+    return cost, use
+
+
+def _assign_first(cost: Array, watched: Array, use: Array, count: int) -> npt.NDArray[np.int64]:
+    """Slot of each unit: the first one where it beats watching, the others provisional.
+
+    Every unit takes a slot or is watched, which uses a fraction of later slots. Of the linear
+    relaxation at most one unit per slot is divided; the first slot goes to the larger parts.
+    """
+    n, k = cost.shape
+    offers = np.column_stack([cost, watched])
+    use_of_slots = np.zeros((k - 1, n, k + 1))
+    slots = np.arange(k - 1)
+    use_of_slots[slots, :, slots] = 1.0
+    use_of_slots[:, :, k] = use.T
+    solved = milp(
+        (offers - offers.min(axis=1, keepdims=True)).ravel() / max(float(np.ptp(offers)), 1e-300),
+        constraints=[
+            LinearConstraint(sparse.kron(sparse.eye(n), np.ones((1, k + 1))), 1.0, 1.0),
+            LinearConstraint(
+                sparse.csr_matrix(use_of_slots.reshape(k - 1, -1)), -np.inf, float(count)
+            ),
+        ],
+        bounds=Bounds(0.0, 1.0),
+    )
+    if solved.x is None:
+        raise RuntimeError(f"no maintenance plan was found: {solved.message}")
+    part = solved.x.reshape(n, k + 1)[:, 0]
+    first = np.argsort(-part, kind="stable")[:count]
+    chosen = np.zeros(n, dtype=np.int64)
+    others = np.setdiff1d(np.arange(n), first[part[first] > 0.5])
+    if others.size:
+        chosen[others] = 1 + (_assign(cost[others, 1:], count) if k > 2 else 0)
+    return chosen
 
 
 def _reason(row: dict[str, object], starts: Array, survival: Array, time_unit: str) -> str:
