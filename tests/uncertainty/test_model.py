@@ -120,6 +120,13 @@ def test_points_are_spread_over_the_history_and_stand_for_all_rows(make_table: T
     assert len(few) == 3
 
 
+def test_large_fleets_give_fewer_points_per_unit(make_table: Table) -> None:
+    table = make_table(4000, rows=6)
+    points = evaluation_points(table, "network")
+    assert np.bincount(points.unit).tolist() == [2] * 4000
+    np.testing.assert_allclose(points.rows.sum(), table.height)
+
+
 def test_where_points_lie_does_not_give_away_the_life() -> None:
     # With one life and no censoring, age/life must fill [0, 1] evenly.
     rows = 400

@@ -106,8 +106,9 @@ class ReplacementPolicy:
                 f"({number(policy.false_alarms)})."
             )
         if self.row_spacing > 1.5 * i.interval:
+            every = f"{i.interval:g} {one if i.interval == 1 else self.time_unit}"
             found.append(
-                f"Decisions every {i.interval:g} {self.time_unit} were evaluated on predictions "
+                f"Decisions every {every} were evaluated on predictions "
                 f"{number(self.row_spacing)} {self.time_unit} apart: fresh predictions can do "
                 "better. Remedy: train with more rows_per_unit."
             )

@@ -14,6 +14,7 @@ from grace.data.errors import DataError
 __all__ = ["EvaluationPoints", "evaluation_points", "point_inputs"]
 
 Array = npt.NDArray[np.float64]
+MOST_POINTS = 10_000  # time and memory of a kernel estimate grow with the square of the points
 REQUIRED = ("unit", "age", "rul_true", "censored_after", "fold")
 
 
@@ -110,7 +111,8 @@ def evaluation_points(
             ``censored_after`` (time survived after the row), ``fold`` and the predictions.
         prediction: column of the point prediction.
         candidates: columns whose standard deviation is the spread.
-        per_unit: points per unit; None: as many as make about ``total`` points, 5 to 40.
+        per_unit: points per unit; None: as many as make about ``total`` points, 5 to 40, but of
+            large fleets so few that they are ``MOST_POINTS`` at most (one per unit at least).
         total: see ``per_unit``.
 
     Raises:
@@ -150,7 +152,8 @@ def evaluation_points(
             remedy="give the life left of at least some units.",
         )
     n_units = known["unit"].n_unique()
-    count = per_unit or int(np.clip(total // n_units, 5, 40))
+    most = max(1, MOST_POINTS // n_units)
+    count = per_unit or min(int(np.clip(total // n_units, 5, 40)), most)
     known = known.sort("unit", "age", maintain_order=True)
     names, unit = np.unique(known["unit"].to_numpy(), return_inverse=True)
     number = _by_life(unit.reshape(-1), len(names), known, prediction)
