@@ -253,7 +253,14 @@ def document(results: dict[str, Any]) -> None:
         ])  # fmt: skip
     heads = ["failure ÷ planned", *results["sim"]["plan"][0]["cost"], "predicted ÷ true",
              "predicted ÷ age replacement"]  # fmt: skip
-    replace_between(GUIDE, "simulated-plan", markdown(heads, rows))
+    ratios = [e["ratio"][0] for e in results["sim"]["plan"]]
+    by_age = [1.0 - e["ratio_age"][0] for e in results["sim"]["plan"]]
+    summary = (
+        f"By the predicted distribution the plan costs {min(ratios):.2f} to {max(ratios):.2f} "
+        f"times what it costs by the true one, and {percent(min(by_age))} to "
+        f"{percent(max(by_age))} less than age replacement."
+    )
+    replace_between(GUIDE, "simulated-plan", [*markdown(heads, rows), "", summary])
     for key in ("training", "network", "test"):
         rows = []
         for name in SUBSETS:

@@ -169,21 +169,21 @@ def _per_unit(t: Trajectories, inputs: DecisionInputs, threshold: float) -> np.n
 
 
 def _ratio(one: np.ndarray, other: np.ndarray) -> list[float]:
-    """(Σcost/Σlength of one) / (that of the other) with studentised 95% limits over units."""
+    """(Σcost/Σlength of one) / (that of the other) with studentised 95% limits of its logarithm."""
     data = np.concatenate([one, other], axis=1)
-    data = data / np.abs(data).max(axis=0)
-    scale = np.abs(np.concatenate([one, other], axis=1)).max(axis=0)
-    factor = scale[0] / scale[1] * scale[3] / scale[2]
+    scale = np.abs(data).max(axis=0)
+    offset = np.log(scale) @ np.array([1.0, -1.0, -1.0, 1.0])
 
     def value(s: np.ndarray) -> np.ndarray:
-        return factor * s[..., 0] / s[..., 1] * s[..., 3] / s[..., 2]
+        logs = np.log(np.maximum(s, 1e-300))
+        return offset + logs[..., 0] - logs[..., 1] - logs[..., 2] + logs[..., 3]
 
     def gradient(s: np.ndarray) -> np.ndarray:
-        r = value(s)
-        return np.stack([r / s[..., 0], -r / s[..., 1], -r / s[..., 2], r / s[..., 3]], axis=-1)
+        return np.array([1.0, -1.0, -1.0, 1.0]) / np.maximum(s, 1e-300)
 
-    low, high = studentised(value, gradient, data, resampled_moments(data, 2000, 0), 0.95)
-    return [float(value(data.sum(axis=0))), low, high]
+    data = data / scale
+    limits = studentised(value, gradient, data, resampled_moments(data, 2000, 0), 0.95)
+    return [float(np.exp(v)) for v in (value(data.sum(axis=0)), *limits)]
 
 
 def plan_costs(case: SimulatedCase, failure_cost: float) -> dict[str, Any]:
