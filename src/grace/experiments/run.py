@@ -12,7 +12,6 @@ from typing import Any, Literal
 from torch import Tensor
 
 from grace._version import __version__
-from grace.data.errors import DataError
 from grace.data.fleet import Dataset
 from grace.data.splits import UnitSplit
 from grace.evaluation import Evaluation
@@ -35,7 +34,7 @@ from grace.experiments.run_evaluation import RunEvaluator, differences
 from grace.experiments.training_data import (
     TrainingData,
     build_training_data,
-    load_data,
+    load_run_data,
     load_stored_data,
 )
 from grace.prediction.artifact import Artifact, ArtifactError
@@ -136,14 +135,7 @@ def run(
         )
     folder, stage = Path(folder), on_stage or (lambda text: None)
     stage(f"reading {dataset.name if dataset else config.dataset}")
-    data = dataset or load_data(config, data_root)
-    if data.test.units["rul_at_end"].null_count() == data.test.n_units:
-        raise DataError(
-            "no test unit has a known RUL at its end, so nothing can be evaluated.",
-            source=data.name,
-            remedy="give rul_at_end for the test units.",
-        )
-    hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
+    data, hashes = load_run_data(config, data_root, dataset)
     fingerprint = _fingerprint(config, hashes)
     finish_replacement(folder)
     done = None if overwrite else load_finished_run(folder, fingerprint)

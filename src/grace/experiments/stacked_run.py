@@ -15,7 +15,6 @@ import numpy.typing as npt
 import polars as pl
 
 from grace._version import __version__
-from grace.data.errors import DataError
 from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import capped_rul, health_class
 from grace.data.preprocessing import Preprocessor
@@ -33,7 +32,7 @@ from grace.experiments.run_dir import (
     lock_run_dir,
 )
 from grace.experiments.run_evaluation import differences, fit_baselines
-from grace.experiments.training_data import load_data
+from grace.experiments.training_data import load_data, load_run_data
 from grace.prediction.artifact import ArtifactError, read_artifact_json
 from grace.training.config import RunConfig
 
@@ -84,14 +83,7 @@ def run_stacked(
     """
     folder, stage, began = Path(folder), on_stage or (lambda text: None), time.perf_counter()
     stage(f"reading {dataset.name if dataset else config.dataset}")
-    data = dataset or load_data(config, data_root)
-    if data.test.units["rul_at_end"].null_count() == data.test.n_units:
-        raise DataError(
-            "no test unit has a known RUL at its end, so nothing can be evaluated.",
-            source=data.name,
-            remedy="give rul_at_end for the test units.",
-        )
-    hashes = {"train": data.train.content_hash(), "test": data.test.content_hash()}
+    data, hashes = load_run_data(config, data_root, dataset)
     parts = (__version__, config.preset, config.fingerprint(), hashes["train"], hashes["test"])
     fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     done = None if overwrite else load_finished_run(folder, fingerprint)

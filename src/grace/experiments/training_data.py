@@ -25,7 +25,13 @@ from grace.training.memory_estimate import check_fits_in_memory
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 from grace.uncertainty import time_edges
 
-__all__ = ["TrainingData", "build_training_data", "load_data", "load_stored_data"]
+__all__ = [
+    "TrainingData",
+    "build_training_data",
+    "load_data",
+    "load_run_data",
+    "load_stored_data",
+]
 
 
 def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset:
@@ -47,6 +53,25 @@ def load_data(config: RunConfig, data_root: str | Path | None = None) -> Dataset
         raise ConfigError(explain_validation(error, where)) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"dataset_options of {config.dataset}: {error}") from error
+
+
+def load_run_data(
+    config: RunConfig, data_root: str | Path | None, dataset: Dataset | None
+) -> tuple[Dataset, dict[str, str]]:
+    """The dataset of a run, ``dataset`` if given, and the hashes of its training and test units.
+
+    Raises:
+        DataError: it is not there, cannot be used, or no test unit has a known RUL at its end.
+        ConfigError: its reader has no such option.
+    """
+    data = dataset or load_data(config, data_root)
+    if data.test.units["rul_at_end"].null_count() == data.test.n_units:
+        raise DataError(
+            "no test unit has a known RUL at its end, so nothing can be evaluated.",
+            source=data.name,
+            remedy="give rul_at_end for the test units.",
+        )
+    return data, {"train": data.train.content_hash(), "test": data.test.content_hash()}
 
 
 def load_stored_data(
