@@ -25,8 +25,8 @@ from grace.decisions import (
     plan_maintenance,
     raise_alarms,
 )
+from grace.decisions.assignment import slot_costs, watching_costs
 from grace.decisions.inputs import slot_length
-from grace.decisions.plan import _watched, slot_costs
 from grace.report.calendar import calendar_of
 from grace.uncertainty import RULDistribution
 
@@ -101,7 +101,7 @@ def test_the_cost_of_watching_agrees_with_sampling() -> None:
     warned = 8.0 * 0.96 + 50.0 * 0.04
     gained = np.maximum(np.minimum(t, 14.0), t - 13.0)
     expected = np.where(t <= 14.0, 50.0, warned).mean() - 0.2 * gained.mean()
-    cost, use = _watched(d, starts, INPUTS, 0.2, outcome())
+    cost, use = watching_costs(d, starts, INPUTS, 0.2, outcome())
     assert cost[0] == pytest.approx(expected, abs=0.4)
     replaced = t[t > 14.0] - 13.0
     shares = np.histogram(replaced, [-np.inf, 24.0, 34.0, 44.0])[0] / len(t)
