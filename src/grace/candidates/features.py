@@ -137,10 +137,10 @@ class CausalFeatures:
         ]
         if missing:
             raise DataError(
-                f"column {', '.join(map(repr, dict.fromkeys(missing)))} is missing, but the model "
-                "was trained with it.",
+                f"column(s) {', '.join(map(repr, dict.fromkeys(missing)))} missing; the model was "
+                "trained with them.",
                 source=fleet.name,
-                remedy="provide the column; its values may be missing.",
+                remedy="provide them; their values may be missing.",
             )
         starts, lengths = fleet.starts(), fleet.lengths()
         unit_of = np.repeat(np.arange(fleet.n_units), lengths)
