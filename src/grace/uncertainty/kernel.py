@@ -102,7 +102,8 @@ class KernelDistribution:
         return RULDistribution(self.edges_, survival)
 
     def _survival(self, ranks: Mapping[str, tuple[Array, Array]], scale: Array) -> Array:
-        near = self._weights(ranks, 1.0)
+        exponent = self._exponent(ranks)
+        near = np.exp(-0.5 * exponent) * self.rows_
         units = sparse.csr_matrix(
             (np.ones(len(self.unit_)), (np.arange(len(self.unit_)), self.unit_))
         )
@@ -111,20 +112,22 @@ class KernelDistribution:
         effective = per_unit.sum(axis=1) ** 2 / (per_unit**2).sum(axis=1)
         share = 1.0 / (effective[:, None] + 1.0)
         at = self.edges_[None, :] / scale[:, None]
-        curve = (1.0 - share) * self._at(near, at) + share * self._at(self._weights(ranks, 3.0), at)
+        wide = np.exp(-0.5 / 9.0 * exponent) * self.rows_  # three times the bandwidth
+        curve = (1.0 - share) * self._at(near, at) + share * self._at(wide, at)
         curve[:, 0] = 1.0
         return np.minimum.accumulate(np.clip(curve, 0.0, 1.0), axis=1)
 
-    def _weights(self, ranks: Mapping[str, tuple[Array, Array]], widen: float) -> Array:
+    def _exponent(self, ranks: Mapping[str, tuple[Array, Array]]) -> Array:
+        """Σ ((rank − rank of the point) / bandwidth)², less that of the nearest point, (n, m)."""
         assert self.bandwidth is not None
         exponent = np.zeros((len(ranks["prediction"][0]), len(self.ratio_)))
         for name, (asked, own) in ranks.items():
             width = self.bandwidth[name]
             if width is not None:
-                exponent += ((asked[:, None] - own[None, :]) / (width * widen)) ** 2
+                exponent += ((asked[:, None] - own[None, :]) / width) ** 2
         # Relative to the nearest point: a row far from all points still gets weights.
         exponent -= exponent.min(axis=1, keepdims=True)
-        return np.asarray(np.exp(-0.5 * exponent) * self.rows_)
+        return exponent
 
     def _at(self, weights: Array, at: Array) -> Array:
         """Survival at the ratios ``at`` (n, B + 1), linear between outcomes."""
