@@ -164,8 +164,9 @@ def _without_drawing() -> None:
 
 def serve() -> None:
     """Fork a child for every line of standard input."""
+    # Else every child imports them for its first optimizer and its operating conditions.
     import sklearn.mixture
-    import torch._dynamo  # else every child imports it with its first optimizer
+    import torch._dynamo  # noqa: F401
 
     import grace.cli
     import grace.experiments
