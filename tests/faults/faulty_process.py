@@ -165,7 +165,7 @@ def _without_drawing() -> None:
 def serve() -> None:
     """Fork a child for every line of standard input."""
     # Else every child imports them for its first optimizer and its operating conditions.
-    import sklearn.mixture
+    import sklearn.mixture  # noqa: F401
     import torch._dynamo  # noqa: F401
 
     import grace.cli
