@@ -7,12 +7,13 @@ INSTALLED := $(VENV)/.installed
 EXTRAS := plan,explain,ncmapss,surgery,cagrad,export,openvino,tensorboard,ray
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast mutation lint docs benchmark clean
+.PHONY: help install demo test test-fast test-exhaustive mutation lint docs benchmark clean
 
 help:
 	@echo "make demo       install, train GRACE on the built-in simulated fleet, write the report"
 	@echo "make test       install, check style and types, run every test"
 	@echo "make test-fast  the tests without those marked slow"
+	@echo "make test-exhaustive  the tests that both leave out, which repeat what they check"
 	@echo "make mutation   change training and evaluation in small ways, see whether tests notice"
 	@echo "make docs       build the documentation site in build/site"
 	@echo "make benchmark  write docs/benchmark.md again from benchmarks/results/grid"
@@ -35,6 +36,10 @@ test: $(INSTALLED) lint
 
 test-fast: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+# More random cases of what `make test` checks once; weekly in CI.
+test-exhaustive: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --exhaustive -m exhaustive
 
 # SAMPLE mutants of each module; a second call goes on where the first stopped.
 SAMPLE ?= 40

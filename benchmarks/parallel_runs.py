@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.quick:
         training["steps_per_epoch"] = 2
         over["dataset_options"] = {"n_train": 10, "n_test": 4}
+        over["windows"] = {"length": 8}
+        over["model"] = {"lstm_hidden": 8, "shared_dim": 8, "conv_channels": [8, 8, 8]}
     base = RunConfig.load(preset=args.preset, overrides=over)
     seeds = range(args.seeds)
     configs = grid_configs(

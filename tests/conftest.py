@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from markupsafe import Markup
 
 from grace.data.cmapss_files import find_data_root
 from grace.data.errors import DataError
+from grace.formatting import printable
 
 # A busy machine is not a slow test.
 settings.register_profile("grace", deadline=None)
 settings.load_profile("grace")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="also the tests marked exhaustive")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Not by -m in addopts: a -m of the command line would replace it.
+    if config.getoption("exhaustive"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of pages are built but come out empty: drawing them is most of a page's time."""
+    from grace.report.svg import SvgSheet
+
+    def add(self: SvgSheet, figure: object, description: str) -> Markup:
+        return Markup('<svg role="img" aria-label="{}"/>').format(printable(description))
+
+    monkeypatch.setattr(SvgSheet, "add", add)
+
+
+@pytest.fixture
+def quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of a grid are forked from a process that has imported what each would import.
+
+    A new interpreter takes seconds to import PyTorch. For tests of what workers do, not of how
+    they start.
+    """
+    if os.name != "posix":
+        return
+    from grace.experiments import workers
+
+    context = multiprocessing.get_context("forkserver")
+    # torch._dynamo comes with the first optimizer.
+    context.set_forkserver_preload(["grace.experiments.workers", "torch._dynamo", "sklearn"])
+    monkeypatch.setattr(workers, "get_context", lambda method: context)
 
 
 @pytest.fixture(scope="session")

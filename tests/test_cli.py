@@ -44,11 +44,20 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def lean(tmp_path: Path) -> Path:
+    """Without trivial baselines, whose training takes longest."""
+    path = tmp_path / "lean.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "evaluate_baselines": False}), encoding="utf-8")
+    return path
+
+
 def grace(*args: str | Path):
     return CliRunner().invoke(app, [str(a) for a in args], env={"COLUMNS": "200"})
 
 
-def test_train_evaluate_report_as_a_user_runs_them(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_train_evaluate_report_as_a_user_runs_them(tiny: Path, lean: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     trained = grace("train", "--preset", "fast", "--config", tiny, "--seed", 3, "--out", folder)
     assert trained.exit_code == 0, trained.output
@@ -107,15 +116,16 @@ def test_train_evaluate_report_as_a_user_runs_them(tiny: Path, tmp_path: Path) -
     assert "--force" in other.output
     (folder / "mine.txt").write_text("not the run's")
     forced = grace(
-        *("train", "--preset", "fast", "--config", tiny, "--seed", 4, "--out", folder, "--force"),
+        *("train", "--preset", "fast", "--config", lean, "--seed", 4, "--out", folder, "--force"),
+        "--no-report",
     )
     assert forced.exit_code == 0, forced.output
     assert (folder / "mine.txt").exists()
 
 
-def test_evaluate_notices_figures_that_changed(tiny: Path, tmp_path: Path) -> None:
+def test_evaluate_notices_figures_that_changed(lean: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    grace("train", "--preset", "fast", "--config", tiny, "--out", folder, "--no-report")
+    grace("train", "--preset", "fast", "--config", lean, "--out", folder, "--no-report")
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["evaluation"]["model"]["last_cycle"]["capped"]["rmse"] -= 1.0
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -124,10 +134,10 @@ def test_evaluate_notices_figures_that_changed(tiny: Path, tmp_path: Path) -> No
     assert "differ from those stored in the run: model.last_cycle.capped.rmse" in evaluated.output
 
 
-def test_test_selection_is_marked_and_its_gap_printed(tiny: Path, tmp_path: Path) -> None:
+def test_test_selection_is_marked_and_its_gap_printed(lean: Path, tmp_path: Path) -> None:
     result = grace(
-        *("train", "--preset", "fast", "--config", tiny, "--select-on", "test"),
-        *("--out", tmp_path / "run"),
+        *("train", "--preset", "fast", "--config", lean, "--select-on", "test"),
+        *("--out", tmp_path / "run", "--no-report"),
     )
     assert result.exit_code == 0, result.output
     assert "test-selected, optimistic" in result.output
@@ -254,12 +264,12 @@ def test_data_of_the_publisher(data_root: Path, tmp_path: Path) -> None:
     assert "33991" in text
 
 
-def test_the_script_of_the_published_layout(tiny: Path, tmp_path: Path) -> None:
+def test_the_script_of_the_published_layout(lean: Path, tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "experiments" / "train_amnl_v7.py"
     done = subprocess.run(
         [
             *(sys.executable, str(script), "--dataset", "sim", "--seed", "0"),
-            *("--config", str(tiny), "--out", str(tmp_path / "run"), "--no-report"),
+            *("--config", str(lean), "--out", str(tmp_path / "run"), "--no-report"),
         ],
         capture_output=True,
         text=True,
@@ -291,9 +301,10 @@ def test_an_output_that_is_a_file(tiny: Path, tmp_path: Path) -> None:
     assert "Remedy" in result.output
 
 
-def test_a_grid_compares_methods_and_keeps_what_is_done(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("quick_workers")
+def test_a_grid_compares_methods_and_keeps_what_is_done(lean: Path, tmp_path: Path) -> None:
     out = tmp_path / "grid"
-    options = ["--preset", "fast", "--config", tiny, "--seed", 1, "--seed", 2, "--out", out]
+    options = ["--preset", "fast", "--config", lean, "--seed", 1, "--seed", 2, "--out", out]
     methods = ["--method", "amnl", "--method", "uncertainty"]
     first = grace("grid", *options, *methods, "--parallel-runs", 2)
     assert first.exit_code == 0, first.output
@@ -321,10 +332,11 @@ def test_a_grid_compares_methods_and_keeps_what_is_done(tiny: Path, tmp_path: Pa
     assert pl.read_csv(out / "runs.csv").height == 5  # every finished run of the folder
 
 
-def test_a_grid_takes_method_and_seed_of_the_configuration(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("quick_workers")
+def test_a_grid_takes_method_and_seed_of_the_configuration(lean: Path, tmp_path: Path) -> None:
     out = tmp_path / "grid"
     file = tmp_path / "mine.yaml"
-    file.write_text(tiny.read_text() + "method: {name: gaba}\nseed: 7\n", encoding="utf-8")
+    file.write_text(lean.read_text() + "method: {name: gaba}\nseed: 7\n", encoding="utf-8")
     done = grace("grid", "--preset", "fast", "--config", file, "--out", out)
     assert done.exit_code == 0, done.output
     names = sorted(p.name.rpartition("-")[0] for p in out.iterdir() if p.is_dir())

@@ -28,6 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DEFAULT_CANDIDATES", ("median_life", "linear"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_from_training_to_predictions(tmp_path: Path) -> None:
     train = ("train", "--preset", "best", *OPTIONS, "--seed", "3", "--out", tmp_path / "run")
     trained = command(*train)

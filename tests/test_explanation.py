@@ -29,7 +29,7 @@ def with_noise(fleet: Fleet, seed: int) -> Fleet:
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return grace.load_dataset("sim", n_train=40, n_test=30)
+    return grace.load_dataset("sim", n_train=20, n_test=30)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -35,15 +34,8 @@ def test_training_step_runs_and_two_results_compare(
     tmp_path: Path, load: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "out.json"
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / "training_step.py"), "--quick", "--json", str(file)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "what is promised" in done.stdout
+    load("training_step").main(["--quick", "--json", str(file)])  # type: ignore[operator]
+    assert "what is promised" in capsys.readouterr().out
     result = json.loads(file.read_text(encoding="utf-8"))
     named = {(r["precision"], r["name"]): r for r in result["rows"]}
     assert named["fp32", "form (a): straightforward GRACE"]["× form (a) fp32"] == 1.0
@@ -77,10 +69,13 @@ def test_three_ways_of_feeding_give_the_same_windows(load: object) -> None:
 
 
 @pytest.mark.slow
-def test_prediction_runs(load: object, tmp_path: Path) -> None:
+def test_prediction_runs(load: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     file = tmp_path / "prediction.json"
-    assert load("prediction").main(["--quick", "--json", str(file)]) == 0  # type: ignore[operator]
+    prediction: ModuleType = load("prediction")  # type: ignore[operator]
+    small = partial(prediction.matrix_rate, size=64)
+    monkeypatch.setattr(prediction, "matrix_rate", small)
+    assert prediction.main(["--quick", "--json", str(file)]) == 0
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     assert {"torch", "onnxruntime"} <= {r["runtime"] for r in rows}
     assert all(r["windows/s"] > 0 for r in rows)
@@ -89,6 +84,7 @@ def test_prediction_runs(load: object, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_workers")
 def test_runs_at_once_are_timed_against_runs_in_a_row(load: object, tmp_path: Path) -> None:
     file = tmp_path / "parallel.json"
     arguments = ["--quick", "--parallel", "1", "2", "--json", str(file)]
@@ -99,6 +95,7 @@ def test_runs_at_once_are_timed_against_runs_in_a_row(load: object, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_workers")
 def test_fidelity_goes_on_where_it_stopped(
     load: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +103,7 @@ def test_fidelity_goes_on_where_it_stopped(
     over = {
         "dataset_options": {"n_train": 14, "n_test": 8, "n_conditions": 1},
         "training": {"epochs": 1, "steps_per_epoch": 6},
+        "model": {"lstm_hidden": 8, "num_heads": 2, "shared_dim": 8, "conv_channels": [8, 8, 8]},
     }
     file = tmp_path / "gaba.json"
     arguments = ["gaba", "--dataset", "sim", "--seeds", "2", "--parallel-runs", "1"]

@@ -240,6 +240,7 @@ def test_trajectories_survive_saving(trained: Path) -> None:
     assert t.time_unit == "hours"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_writes_every_format(trained: Path, tmp_path: Path) -> None:
     options = ("--lead-time", "5", "--capacity", "2/day", "--slots", "4")
     shown = command(trained, *options)

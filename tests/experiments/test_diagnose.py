@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -22,6 +22,9 @@ from grace.training.config import RunConfig
 Tiny = Callable[..., RunConfig]
 
 
+@settings(max_examples=20)  # each steps the balancer 600 times
+@example(1.0).via("equal norms")
+@example(700.0).via("the published ratio")
 @given(ratio=st.floats(0.001, 1000.0))
 def test_the_floor_is_where_the_balancer_itself_reaches_it(ratio: float) -> None:
     steps = 600

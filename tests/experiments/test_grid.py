@@ -93,7 +93,10 @@ def plain(tiny: Tiny) -> dict[str, RunConfig]:
 
 
 def test_runs_at_once_give_the_bits_of_runs_alone(
-    plain: dict[str, RunConfig], tmp_path: Path, one_thread: None
+    plain: dict[str, RunConfig],
+    tmp_path: Path,
+    one_thread: None,
+    request: pytest.FixtureRequest,
 ) -> None:
     events: list[Event] = []
     result = grid(
@@ -115,6 +118,7 @@ def test_runs_at_once_give_the_bits_of_runs_alone(
         assert mine[-1].kind == "finished"
         assert [e.fraction for e in mine if e.kind == "progress"][-1] == 1.0
 
+    request.getfixturevalue("quick_workers")  # new interpreters were used above
     again = grid(plain, tmp_path / "grid", parallel_runs=2, threads_per_run=1)
     assert [e.kind for e in again.outcomes.values()] == ["already finished"] * 4
 
@@ -128,6 +132,7 @@ def test_runs_at_once_give_the_bits_of_runs_alone(
         assert (row["precision"], row["threads"], row["device"]) == ("fp32", 1, "cpu")
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_run_that_fails_does_not_stop_the_others(
     plain: dict[str, RunConfig], tmp_path: Path
 ) -> None:
@@ -202,6 +207,7 @@ def test_how_a_process_ended_in_words(code: int, words: str) -> None:
     assert words in workers._exit_message(code)
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_killed_process_is_reported_and_its_run_goes_on_later(
     plain: dict[str, RunConfig], tmp_path: Path
 ) -> None:
@@ -223,6 +229,7 @@ def test_a_killed_process_is_reported_and_its_run_goes_on_later(
     assert set(kinds.values()) == {"already finished"}
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_an_interrupt_leaves_no_process_and_the_grid_goes_on(
     plain: dict[str, RunConfig], tmp_path: Path
 ) -> None:
@@ -259,8 +266,9 @@ def test_a_script_without_a_guard_is_told_so_once(tiny: Tiny, tmp_path: Path) ->
     (tmp_path / "tiny.yaml").write_text(tiny().to_yaml(), encoding="utf-8")
     script = tmp_path / "script.py"
     script.write_text(
-        "from grace.experiments import grid\n"
+        "from grace.experiments import grid, workers\n"
         "from grace.training import RunConfig\n"
+        "workers._STARTS = 1\n"  # every start imports grace again
         "config = RunConfig.load(file='tiny.yaml')\n"
         "grid({'a': config, 'b': config, 'c': config}, 'grid')\n",
         encoding="utf-8",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -171,32 +170,3 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"grace-rul\[ray\]"):
         predict_partitions(model, fleet, tmp_path / "out", engine="ray")
-
-
-@pytest.mark.slow
-def test_two_nodes_give_the_bits_of_one_machine(model: Path, fleet: Path, tmp_path: Path) -> None:
-    """Starting a local cluster of two nodes takes most of the time."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
-    from ray.cluster_utils import Cluster
-
-    size = 80 * 1024 * 1024
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": size}
-    )
-    try:
-        cluster.add_node(num_cpus=1, object_store_memory=size)
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        ended = predict_partitions(model, fleet, tmp_path / "far", engine="ray")
-        assert kinds(ended) == ["finished"] * 3, ended
-        again = predict_partitions(model, fleet, tmp_path / "far", engine="ray")
-        assert kinds(again) == ["already finished"] * 3
-        with pytest.raises(ConfigError, match="64 threads"):
-            predict_partitions(model, fleet, tmp_path / "no", engine="ray", threads=64)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    predict_partitions(model, fleet, tmp_path / "here")
-    for name in NAMES:
-        far, here = (pl.read_parquet(tmp_path / place / name) for place in ("far", "here"))
-        assert_frame_equal(far, here, check_exact=True)

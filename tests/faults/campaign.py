@@ -72,19 +72,19 @@ class Trials:
         self.config = space / "tiny.yaml"
         self.config.write_text(yaml.safe_dump(TINY))
         self.old, whole = space / "old", space / "whole"
-        self.operations = {}
+        self.operations, self.seconds = {}, {}
         # With --force, another run was there before.
         assert self._train(self.old, "--seed", "4").status == 0
         done = self._train(whole)
         assert done.status == 0, done.output
         assert done.operations
-        self.operations[False] = done.operations
+        self.operations[False], self.seconds[False] = done.operations, done.seconds
         self.expected = results(whole)
         shutil.copytree(self.old, space / "forced")
         forced = self._train(space / "forced", "--force")
         assert forced.status == 0
         assert forced.operations
-        self.operations[True] = forced.operations
+        self.operations[True], self.seconds[True] = forced.operations, forced.seconds
         self.before = results(self.old)
         assert results(space / "forced") == self.expected != self.before
 
@@ -233,7 +233,8 @@ def _faults(options: argparse.Namespace, counts: Counts, trials: Trials) -> None
     for force in (False, True):
         for i in range(options.signals):
             number = (signal.SIGTERM, signal.SIGINT)[i % 2]
-            trial = trials.trial("signal", 0.1 + 2.5 * rng.random(), force=force, number=number)
+            at = rng.random() * trials.seconds[force]
+            trial = trials.trial("signal", at, force=force, number=number)
             counts.add(
                 f"signal{' --force' if force else ''}", f"status {trial.status}",
                 trial.wrong and asdict(trial),

@@ -10,7 +10,7 @@ making and removing folders. Kinds of fault:
 * ``kill``: the process is killed before the n-th operation (in the middle of it, for a write);
 * ``full``: from the n-th operation on, whatever needs room fails with ENOSPC, also half-way
   through a write;
-* ``signal``: the parent sends a signal after some seconds;
+* ``signal``: the parent sends a signal some seconds after the first operation;
 * ``none``: operations are only counted.
 """
 
@@ -33,8 +33,9 @@ NEEDS_ROOM = ("open", "write", "fsync", "mkdir")
 class Faults:
     """Counts file operations below a folder and makes one of them fail."""
 
-    def __init__(self, root: str, kind: str, at: int) -> None:
+    def __init__(self, root: str, kind: str, at: int, answer: int) -> None:
         self.root, self.kind, self.at, self.count = os.path.realpath(root), kind, at, 0
+        self.answer = answer
         self.listening = True
 
     def install(self) -> None:
@@ -89,6 +90,8 @@ class Faults:
         if not self.listening or not self.covers(path):
             return
         self.count += 1
+        if self.kind == "signal" and self.count == 1:
+            os.write(self.answer, b"\n")
         hit = self.count == self.at if self.kind == "kill" else self.count >= self.at
         if self.kind not in ("kill", "full") or not hit:
             return
@@ -129,7 +132,7 @@ def _child(request: dict[str, Any], answer: int) -> NoReturn:
         os.dup2(output, descriptor)
     os.chdir(request["cwd"])
     status = 99
-    faults = Faults(request["root"], request["kind"], request["at"])
+    faults = Faults(request["root"], request["kind"], request["at"], answer)
     try:
         from grace.cli import app
 
@@ -147,14 +150,31 @@ def _child(request: dict[str, Any], answer: int) -> NoReturn:
         os._exit(status)
 
 
+def _without_drawing() -> None:
+    """Figures of the report come out empty: drawing takes seconds and touches no file."""
+    from markupsafe import Markup
+
+    from grace.report.svg import SvgSheet
+
+    def add(self: SvgSheet, figure: object, description: str) -> Markup:
+        return Markup('<svg role="img"/>')
+
+    SvgSheet.add = add  # type: ignore[method-assign]
+
+
 def serve() -> None:
     """Fork a child for every line of standard input."""
+    # Else every child imports them for its first optimizer and its operating conditions.
+    import sklearn.mixture  # noqa: F401
+    import torch._dynamo  # noqa: F401
+
     import grace.cli
     import grace.experiments
     import grace.report.console
     import grace.report.page
     import grace.report.progress  # noqa: F401
 
+    _without_drawing()
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -166,6 +186,7 @@ def serve() -> None:
             _child(request, writing)
         os.close(writing)
         if request["kind"] == "signal":
+            os.read(reading, 1)  # before its first operation a command only imports and parses
             time.sleep(request["after"])
             os.kill(pid, request["signal"])
         _, code = os.waitpid(pid, 0)

@@ -36,24 +36,31 @@ def check(trials: Trials, kind: str, force: bool, count: int) -> None:
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("kind", ["kill", "full"])
 def test_a_run_survives_a_fault_at_a_file_operation(trials: Trials, kind: str, force: bool) -> None:
-    check(trials, kind, force, 1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("kind", ["kill", "full"])
-def test_a_run_survives_further_faults(trials: Trials, kind: str, force: bool) -> None:
     check(trials, kind, force, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", ["kill", "full"])
+def test_a_run_survives_further_faults(trials: Trials, kind: str, force: bool) -> None:
+    check(trials, kind, force, 4)
+
+
+@pytest.mark.parametrize(
+    ("number", "force"),
+    [
+        (signal.SIGTERM, False),
+        (signal.SIGINT, True),
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_run_survives_signals_at_any_moment(
     trials: Trials, number: signal.Signals, force: bool
 ) -> None:
     rng = random.Random(SEED)
-    trial = trials.trial("signal", 0.1 + 2 * rng.random(), force=force, number=number)
+    at = rng.random() * trials.seconds[force]
+    trial = trials.trial("signal", at, force=force, number=number)
     assert not trial.wrong, (SEED, trial)
 
 

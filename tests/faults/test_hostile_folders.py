@@ -12,6 +12,8 @@ from hostile_folders import FAST, attack, check_outcome, commands, invoke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Runs = tuple[Path, Path, Path, Path]
 # The same seeds every time: new ones are tried by campaign.py, which reports all it finds.
 quick = settings(max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -45,7 +45,7 @@ def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
     [
         # SIGTERM and SIGINT of a training are among the trials of test_faults.py.
         ("train", "SIGHUP"),
-        pytest.param("grid", "SIGTERM", marks=pytest.mark.slow),
+        pytest.param("grid", "SIGTERM", marks=pytest.mark.exhaustive),
         pytest.param("grid", "SIGINT", marks=pytest.mark.slow),
     ],
 )
@@ -117,6 +117,7 @@ def end_unheard(times: int) -> Callable[..., Any]:
     return start
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_worker_that_ends_before_its_first_message_is_replaced(
     tiny: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_worker_that_ends_before_its_first_message_is_replaced(
     assert events[-1].kind == "finished"
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_worker_that_always_ends_fails_its_own_task_only(
     tiny: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +160,7 @@ def test_a_worker_that_always_ends_fails_its_own_task_only(
     assert "SIGKILL" in result.outcomes[second].text
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_workers_that_never_begin_end_the_grid_with_one_message(
     tiny: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

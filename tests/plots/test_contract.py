@@ -125,7 +125,7 @@ def test_given_axes_are_used(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("n", [1, 500])
+@pytest.mark.parametrize("n", [1, 150])
 def test_one_and_many(name: str, n: int) -> None:
     plot = PLOTS[name]
     assert len(render(draw(plot, plot.sample(n)))) > 1000

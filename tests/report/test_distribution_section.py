@@ -126,6 +126,7 @@ def test_too_few_validation_units_are_stated(make_run: Any) -> None:
     assert run_distribution(replace(m, validation=first)) is None
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("several", [False, True])
 def test_the_page_of_a_model_shows_its_distribution(several: bool) -> None:
     import grace

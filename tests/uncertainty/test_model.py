@@ -40,7 +40,7 @@ def test_coverage_on_new_units(base: str, censored: float, make_table: Table) ->
 
 @bases
 def test_state_is_json_and_predicts_the_same(base: str, make_table: Table) -> None:
-    table = make_table(40)
+    table = make_table(25)
     model = fit_distribution(table, "network", candidates=BOTH, base=base)
     state = json.loads(json.dumps(model.to_dict(), allow_nan=False))
     again = DistributionModel.from_dict(state)
@@ -50,7 +50,7 @@ def test_state_is_json_and_predicts_the_same(base: str, make_table: Table) -> No
 
 @bases
 def test_results_scale_with_the_unit_of_time(base: str, make_table: Table) -> None:
-    table = make_table(40, censored=0.3)
+    table = make_table(25, censored=0.3)
     hours = table.with_columns(pl.col(pl.Float64) * 3.7)
     one = fit_distribution(table, "network", candidates=BOTH, base=base).predict(table)
     other = fit_distribution(hours, "network", candidates=BOTH, base=base).predict(hours)
