@@ -191,3 +191,30 @@ def test_held_out_distributions_cover_and_do_not_know_their_own_unit(make_table:
     # Fitted on all units, the distributions know the outcome: they are sharper on these points.
     own = model.predict(table[points.row])
     assert own.crps(points.y).mean() < d.crps(points.y).mean()
+
+
+def test_the_end_of_the_observation_is_no_failure() -> None:
+    # Lives of 200 days on average without ageing, all watched for 40 days only.
+    rng = np.random.default_rng(0)
+    life, days = rng.exponential(200.0, 300), np.arange(0.0, 40.0, 2.0)
+    unit, age = np.repeat(np.arange(300), len(days)), np.tile(days, 300)
+    kept = age < life[unit]
+    unit, age = unit[kept], age[kept]
+    failed = life[unit] <= 40.0
+    table = pl.DataFrame(
+        {
+            "unit": unit,
+            "age": age,
+            "rul_true": np.where(failed, life[unit] - age, np.nan),
+            "censored_after": np.where(failed, np.nan, 40.0 - age),
+            "fold": unit % 5,
+            "network": np.maximum(20.0 - age / 2.0, 0.0),
+        }
+    ).with_columns(pl.col("rul_true", "censored_after").fill_nan(None))
+    model = fit_distribution(table, "network", step=2.0)
+    late = pl.DataFrame({"age": [34.0, 36.0, 38.0, 39.0], "network": [3.0, 2.0, 1.0, 0.5]})
+    within = model.predict(late).prob_failure_within(8.0)
+    true = 1.0 - np.exp(-8.0 / 200.0)
+    assert (within > 0.25 * true).all()
+    # Little is known so late; a Kaplan–Meier estimate that ends with a failure gives 12 times this.
+    assert (within < 5.0 * true).all(), within

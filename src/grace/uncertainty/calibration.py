@@ -6,13 +6,13 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from grace.uncertainty.distribution import RULDistribution
-from grace.uncertainty.kernel import weighted_survival
+from grace.uncertainty.kernel import supported, weighted_survival
 
 __all__ = ["UnitCalibration", "ZoneCalibration", "cross_calibrated", "units_needed"]
 
@@ -285,17 +285,21 @@ def _zone(
     weight = 1.0 / counts[index.reshape(-1)]
     units = len(np.unique(owner[known]))
     order = np.lexsort((~known, pit))
-    survival = weighted_survival(weight[None, order], known[order])[0]
+    survival = weighted_survival(weight[None, order], known[order])
     at = np.concatenate([[0.0], pit[order], [1.0]])
-    cdf = np.concatenate([[0.0], 1.0 - survival, [1.0]])
+    cdf = np.concatenate([[0.0], 1.0 - survival[0], [1.0]])
+    last = len(order)  # the last value that enough outcomes were watched to reach
+    if not known.all():
+        before = np.concatenate([np.ones((1, 1)), survival], axis=1)
+        last = int(supported(weight[None, order], before)[0])
 
     score = np.concatenate([np.sort(np.abs(2.0 * pit[known] - 1.0)), [1.0]])
     if len(score) > KNOTS:
         score = np.quantile(score, np.linspace(0.0, 1.0, KNOTS))
     score = np.unique(np.concatenate([[0.0], np.clip(score, 0.0, 1.0)]))
     # P(u ≤ (1 + s)/2) − P(u < (1 − s)/2) of the estimated distribution of u = F(y).
-    upper = _step(at, cdf, (1.0 + score) / 2.0 + 1e-12, "right")
-    lower = _step(at, cdf, (1.0 - score) / 2.0 - 1e-12, "left")
+    upper = _step(at, cdf, (1.0 + score) / 2.0 + 1e-12, "right", last)
+    lower = _step(at, cdf, (1.0 - score) / 2.0 - 1e-12, "left", last)
     # The unit to come adds weight 1 at the top: n units give k/(n + 1).
     coverage = np.clip(upper - lower, 0.0, 1.0) * len(names) / (len(names) + 1.0)
     coverage = np.maximum.accumulate(coverage)
@@ -303,7 +307,15 @@ def _zone(
     return ZoneCalibration(low, high, units, score, coverage)
 
 
-def _step(at: Array, cdf: Array, x: Array, side: str) -> Array:
-    """Value of a right-continuous step function at x, or just before it (``left``)."""
-    k = np.searchsorted(at[:-1], x, side="right" if side == "right" else "left") - 1
-    return np.asarray(np.where(x >= 1.0, 1.0, np.where(k >= 0, cdf[np.maximum(k, 0)], 0.0)))
+def _step(at: Array, cdf: Array, x: Array, side: Literal["left", "right"], last: int) -> Array:
+    """Value of a right-continuous step function at x, or just before it (``left``).
+
+    Beyond knot number ``last`` nothing is known, and the model is taken to be right: a line to 1.
+    """
+    k = np.searchsorted(at[: last + 1], x, side=side) - 1
+    value = np.where(k >= 0, cdf[np.maximum(k, 0)], 0.0)
+    if last < len(at) - 2:
+        begin, reached = at[last], cdf[last]
+        along = (x - begin) / max(1.0 - begin, 1e-12)
+        value = np.where(x > begin, reached + (1.0 - reached) * np.clip(along, 0.0, 1.0), value)
+    return np.asarray(np.where(x >= 1.0, 1.0, value))

@@ -13,7 +13,7 @@ from scipy import sparse
 from grace.uncertainty.distribution import RULDistribution
 from grace.uncertainty.points import EvaluationPoints
 
-__all__ = ["KernelDistribution", "weighted_survival"]
+__all__ = ["KernelDistribution", "supported", "weighted_survival"]
 
 Array = npt.NDArray[np.float64]
 GRID: dict[str, tuple[float | None, ...]] = {
@@ -21,6 +21,7 @@ GRID: dict[str, tuple[float | None, ...]] = {
     "age": (0.03, 0.06, 0.12, 0.25, 0.5, None),
     "spread": (0.12, 0.3, None),
 }
+LEAST_WATCHED = 0.05  # share of units not censored before a time that the estimate reaches
 CHUNK = 2_000_000  # entries of a block of the weight matrix
 
 
@@ -51,8 +52,11 @@ class KernelDistribution:
     the density of the points). Outcomes enter as ratios to the prediction plus an offset of 5% of
     the median prediction, and are carried over to the row's own prediction: close to failure the
     distribution follows the prediction exactly, near a label cap, where predictions hardly differ,
-    it is that of the uncapped outcomes. A share 1/(k + 1), with k the effective number of units
-    behind a row, comes from kernels three times as wide.
+    it is that of the uncapped outcomes. Kernels three times as wide have a share 1/(k + 1) of the
+    weight, with k the effective number of units behind a row: where all near units are censored
+    early, the hazard beyond is that of the wider neighbourhood. Times that fewer than 5% of the
+    weight was watched for, because the rest was censored before, are beyond the estimate: the mean
+    hazard up to there goes on, and no upper limit there is a statement of the data.
 
     Bandwidths are chosen by the CRPS on held-out folds, one input after the other.
 
@@ -76,6 +80,10 @@ class KernelDistribution:
         order = np.argsort(ratio, kind="stable")
         self.ratio_, self.event_ = ratio[order], points.event[order]
         self.unit_, self.rows_ = points.unit[order], points.rows[order]
+        watched, failed = np.zeros(points.unit.max() + 1), np.zeros(points.unit.max() + 1)
+        np.maximum.at(watched, points.unit, points.age + points.y)
+        np.maximum.at(failed, points.unit, points.event)
+        self.hazard_ = max(float(failed.sum()), 0.5) / max(float(watched.sum()), float(edges[1]))
         self.inputs_ = {
             "prediction": points.prediction[order],
             "age": points.age[order],
@@ -110,10 +118,11 @@ class KernelDistribution:
         # In row order a row adds up alike, however many rows there are.
         per_unit = np.ascontiguousarray(near @ units)
         effective = per_unit.sum(axis=1) ** 2 / (per_unit**2).sum(axis=1)
-        share = 1.0 / (effective[:, None] + 1.0)
-        at = self.edges_[None, :] / scale[:, None]
         wide = np.exp(-0.5 / 9.0 * exponent) * self.rows_  # three times the bandwidth
-        curve = (1.0 - share) * self._at(near, at) + share * self._at(wide, at)
+        # One at-risk set of both: where the near units have ended, the wide ones go on.
+        weights = near * (effective / near.sum(axis=1))[:, None]
+        weights += wide / wide.sum(axis=1, keepdims=True)
+        curve = self._at(weights, scale, effective)
         curve[:, 0] = 1.0
         return np.minimum.accumulate(np.clip(curve, 0.0, 1.0), axis=1)
 
@@ -129,8 +138,15 @@ class KernelDistribution:
         exponent -= exponent.min(axis=1, keepdims=True)
         return exponent
 
-    def _at(self, weights: Array, at: Array) -> Array:
-        """Survival at the ratios ``at`` (n, B + 1), linear between outcomes."""
+    def _at(self, weights: Array, scale: Array, effective: Array) -> Array:
+        """Survival on the edges, (n, B + 1), linear between outcomes.
+
+        Args:
+            weights: of the points, (n, m).
+            scale: time that the ratio 1 stands for, (n,).
+            effective: number of units behind each row, (n,).
+        """
+        at = self.edges_[None, :] / scale[:, None]
         survival = weighted_survival(weights, self.event_)
         survival = np.concatenate([np.ones((len(survival), 1)), survival], axis=1)
         knots = np.concatenate([[0.0], self.ratio_])
@@ -139,7 +155,17 @@ class KernelDistribution:
         position = np.clip((at - knots[k]) / np.where(gap > 0, gap, 1.0), 0.0, 1.0)
         row = np.arange(len(at))[:, None]
         left, right = survival[row, k], survival[row, k + 1]
-        return np.asarray(left + (right - left) * position)
+        curve = left + (right - left) * position
+        if self.event_.all():
+            return np.asarray(curve)
+        # Beyond the last supported outcome the mean hazard up to there goes on, drawn towards that
+        # of all points by half an event, so that it is not 0 where no failure was seen.
+        last = supported(weights, survival)
+        reached, end = survival[row[:, 0], last][:, None], knots[last][:, None]
+        k_units = effective[:, None]
+        events = 0.5 - k_units * np.log(np.maximum(reached, 1e-300))
+        hazard = events / (k_units * end + 0.5 / (self.hazard_ * scale[:, None]))
+        return np.where(at > end, reached * np.exp(-hazard * (at - end)), curve)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON state."""
@@ -147,6 +173,7 @@ class KernelDistribution:
             "name": self.name,
             "bandwidth": self.bandwidth,
             "offset": self.offset_,
+            "hazard": self.hazard_,
             "edges": self.edges_.tolist(),
             "ratio": self.ratio_.tolist(),
             "event": self.event_.tolist(),
@@ -164,10 +191,27 @@ class KernelDistribution:
             np.asarray(state["ratio"]),
             np.asarray(state["event"], dtype=bool),
         )
+        self.hazard_ = float(state["hazard"])
         self.unit_ = np.asarray(state["unit"], dtype=np.int64)
         self.rows_ = np.asarray(state["rows"], dtype=np.float64)
         self.inputs_ = {k: np.asarray(v, dtype=np.float64) for k, v in state["inputs"].items()}
         return self
+
+
+def supported(weights: Array, survival: Array) -> npt.NDArray[np.int64]:
+    """Number of the last knot that enough units were watched to reach, per row, (n,).
+
+    The share of the weight still at risk, divided by the survival, is the probability of not
+    being censored so long. With next to nobody left at risk a single failure would bring the
+    Kaplan–Meier estimate to 0.
+
+    Args:
+        weights: of the m ordered outcomes, (n, m).
+        survival: before the first outcome and after each, (n, m + 1).
+    """
+    at_risk = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
+    watched = at_risk >= LEAST_WATCHED * at_risk[:, :1] * survival[:, :-1]
+    return np.where(watched.all(axis=1), weights.shape[1], watched.argmin(axis=1))
 
 
 def _rank(values: Array, reference: Array) -> Array:
