@@ -45,18 +45,28 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def configs(tiny: Tiny) -> dict[str, RunConfig]:
-    base = tiny()
+    base = tiny(training={"epochs": 30})  # long enough for one to be killed in the middle
     plain = base.model_copy(update={"method": base.method.model_copy(update={"outer_options": {}})})
     return grid_configs(plain, datasets=["sim"], methods=["amnl", "fixed:0.1"], seeds=[1])
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_workers")
-def test_a_cluster_gives_the_bits_of_one_machine_and_resumes(
+def test_a_cluster_replaces_a_lost_worker_gives_the_bits_of_one_machine_and_resumes(
     cluster: Any, configs: dict[str, RunConfig], tmp_path: Path
 ) -> None:
     events: list[Event] = []
-    far = grid(configs, tmp_path / "far", engine="ray", on_event=events.append)
+    killed: list[str] = []
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        if event.kind == "progress" and not killed:
+            killed.append(event.name)
+            for number in _workers_of(tmp_path / "far" / event.name):
+                os.kill(number, signal.SIGKILL)
+
+    far = grid(configs, tmp_path / "far", engine="ray", on_event=on_event)
+    assert [e.name for e in events if "started again" in e.text] == killed
     here = grid(configs, tmp_path / "here", threads_per_run=1)
     assert [e.kind for e in far.outcomes.values()] == ["finished"] * 2, far.failed
     for name in configs:
@@ -77,25 +87,6 @@ def test_a_cluster_gives_the_bits_of_one_machine_and_resumes(
     again = grid(configs, tmp_path / "far", engine="ray")
     assert [e.kind for e in again.outcomes.values()] == ["already finished"] * 2
     assert not list((tmp_path / "far").glob(".ray-*"))
-
-
-@pytest.mark.slow
-def test_a_lost_worker_is_replaced_and_reported(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    long = {"long": tiny(training={"epochs": 40})}
-    killed: list[str] = []
-    events: list[Event] = []
-
-    def on_event(event: Event) -> None:
-        events.append(event)
-        if event.kind == "progress" and not killed:
-            killed.append(event.name)
-            for number in _workers_of(tmp_path / event.name):
-                os.kill(number, signal.SIGKILL)
-
-    result = grid(long, tmp_path, engine="ray", on_event=on_event)
-    assert not result.failed, result.failed
-    (name,) = killed
-    assert any("started again" in e.text for e in events if e.name == name)
 
 
 def _workers_of(folder: Path) -> list[int]:

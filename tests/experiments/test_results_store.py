@@ -157,6 +157,7 @@ def test_filters(store: ResultsStore) -> None:
     assert store.scores(seed=[3], dataset=["sim"]).height == 3
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_grid_fills_its_store(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny(training={"epochs": 1})
     for _ in range(2):

@@ -24,6 +24,7 @@ from grace.training.jsonl_logger import read_jsonl
 # makes the moment of the kill finer than a step.
 SCRIPT = """
 import json, os, sys, time
+import torch._dynamo  # else every child imports it with its first optimizer
 from grace.experiments.run import run
 from grace.training.callbacks import Callback
 from grace.training.config import RunConfig

@@ -394,6 +394,7 @@ def test_selection_on_truncated_validation_units(tiny: Tiny, data: Dataset, tmp_
         truncated_windows(every.monitors["validation"], fleet.rul()[1:], cap=60.0)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_data_that_was_passed_is_recorded_as_such(
     tiny: Tiny, data: Dataset, tmp_path: Path
 ) -> None:

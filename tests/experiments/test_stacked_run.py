@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def test_evaluated_again_and_replaced(folder: Path, data: Dataset, tmp_path: Pat
     assert differing == []
     assert evaluation.rmse == read_metrics(folder)[0].rmse
     target = tmp_path / "run"
-    run_stacked(CONFIG, target, dataset=data)
+    shutil.copytree(folder, target)
     other = CONFIG.model_copy(update={"seed": 5})
     run_stacked(other, target, dataset=data, overwrite=True)
     assert load_stacked_run(target)[1].seed == 5

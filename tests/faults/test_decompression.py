@@ -13,6 +13,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -53,22 +54,27 @@ print("PEAK", peak / 1024)
 """
 
 
+def run_child(code: str, *arguments: Path) -> tuple[float, str]:
+    """Peak memory in megabytes of a process that runs the code, and what it printed."""
+    start = "import re, resource, sys\nfrom pathlib import Path\nimport grace\n"
+    start += "from grace.data import DataError\nfrom grace.data.cmapss import read_cmapss\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start + code + PEAK, *map(str, arguments)],
+        capture_output=True, text=True, check=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return float(re.findall(r"PEAK ([\d.]+)", done.stdout)[0]), done.stdout
+
+
+@cache
+def peak_of_imports() -> float:
+    return run_child("import polars")[0]
+
+
 def peak_megabytes(code: str, *arguments: Path) -> tuple[float, str]:
     """Peak memory of a child process above that of the imports alone, and what it printed."""
-
-    def run(text: str) -> tuple[float, str]:
-        start = "import re, resource, sys\nfrom pathlib import Path\nimport grace\n"
-        start += "from grace.data import DataError\nfrom grace.data.cmapss import read_cmapss\n"
-        end = PEAK
-        done = subprocess.run(
-            [sys.executable, "-c", start + text + end, *map(str, arguments)],
-            capture_output=True, text=True, check=True, timeout=300,
-            env={**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        return float(re.findall(r"PEAK ([\d.]+)", done.stdout)[0]), done.stdout
-
-    peak, text = run(code)
-    return peak - run("import polars")[0], text
+    peak, text = run_child(code, *arguments)
+    return peak - peak_of_imports(), text
 
 
 READ_CMAPSS = """
@@ -83,7 +89,7 @@ except DataError as error:
 @pytest.mark.parametrize("nested", [False, True], ids=["member", "nested archive"])
 def test_a_zip_bomb_takes_no_more_than_the_limit(nested: bool, tmp_path: Path) -> None:
     path = tmp_path / "CMAPSSData.zip"
-    path.write_bytes(bomb("CMAPSSData.zip" if nested else "train_FD001.txt", 1 << 30))
+    path.write_bytes(bomb("CMAPSSData.zip" if nested else "train_FD001.txt", 1 << 29))
     with zipfile.ZipFile(path, "a") as archive:
         for name in NAMES:
             if nested or name != "train_FD001.txt":
