@@ -165,7 +165,7 @@ class KernelDistribution:
         k_units = effective[:, None]
         events = 0.5 - k_units * np.log(np.maximum(reached, 1e-300))
         hazard = events / (k_units * end + 0.5 / (self.hazard_ * scale[:, None]))
-        return np.where(at > end, reached * np.exp(-hazard * (at - end)), curve)
+        return np.asarray(np.where(at > end, reached * np.exp(-hazard * (at - end)), curve))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON state."""
@@ -211,7 +211,7 @@ def supported(weights: Array, survival: Array) -> npt.NDArray[np.int64]:
     """
     at_risk = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
     watched = at_risk >= LEAST_WATCHED * at_risk[:, :1] * survival[:, :-1]
-    return np.where(watched.all(axis=1), weights.shape[1], watched.argmin(axis=1))
+    return np.asarray(np.where(watched.all(axis=1), weights.shape[1], watched.argmin(axis=1)))
 
 
 def _rank(values: Array, reference: Array) -> Array:
