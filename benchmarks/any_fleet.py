@@ -104,7 +104,8 @@ def table(results: list[dict[str, Any]]) -> list[str]:
             units = f"{r['test_units']} test units" if on == "test" else "out of fold"
             lines.append(
                 (
-                    f"{r['fleet']}: {r['description']}",
+                    f"{r['fleet']}: {r['description']}"
+                    + ("" if "network" in errors else " (measured without the network)"),
                     f"{r['units']} ({r['failed']})",
                     units,
                     f"{errors['stack']:.4g} {r['time_unit']}",
