@@ -34,6 +34,7 @@ _GRID = 4096.0  # inputs are rounded to this fraction of a standard deviation
 _CHUNK_ROWS = 100_000  # rows preprocessed at a time when predicting
 _MAX_SENSORS = 48
 _VALIDATION_PER_UNIT = 40
+_VALIDATION_WINDOWS = 4000  # evaluated after every epoch, which would take longer than the training
 
 
 class Network(Candidate):
@@ -192,9 +193,11 @@ def network_configuration(
 
 def _spread(windows: WindowSet) -> WindowSet:
     """At most some windows per unit, evenly spaced: long records count no more than short ones."""
+    order = torch.argsort(windows.unit, stable=True)
+    sizes = torch.unique_consecutive(windows.unit[order], return_counts=True)[1]
+    most = min(_VALIDATION_PER_UNIT, max(1, _VALIDATION_WINDOWS // len(sizes)))
     chosen = []
-    for unit in torch.unique(windows.unit):
-        at = torch.nonzero(windows.unit == unit)[:, 0]
-        count = min(len(at), _VALIDATION_PER_UNIT)
+    for at in order.split(sizes.tolist()):
+        count = min(len(at), most)
         chosen.append(at[((torch.arange(count) + 0.5) * len(at) / count).long()])
     return windows.take(torch.cat(chosen))
