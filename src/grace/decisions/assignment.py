@@ -91,22 +91,13 @@ def assign(cost: Array, count: int) -> npt.NDArray[np.int64]:
 
     The constraint matrix is totally unimodular, so the relaxation has whole-number solutions and
     HiGHS needs no branching.
+
+    Raises:
+        RuntimeError: the solver found no plan.
     """
-    n, k = cost.shape
-    each = sparse.kron(sparse.eye(n), np.ones((1, k)))
-    per_slot = sparse.hstack([sparse.eye(k - 1, k)] * n)
-    solved = milp(
-        (cost - cost.min(axis=1, keepdims=True)).ravel() / max(float(np.ptp(cost)), 1e-300),
-        constraints=[
-            LinearConstraint(each, 1.0, 1.0),
-            LinearConstraint(per_slot, -np.inf, float(count)),
-        ],
-        bounds=Bounds(0.0, 1.0),
-        integrality=np.ones(n * k),
-    )
-    if solved.x is None:
-        raise RuntimeError(f"no maintenance plan was found: {solved.message}")
-    return np.asarray(solved.x.reshape(n, k).argmax(axis=1), dtype=np.int64)
+    k = cost.shape[1]
+    use = np.tile(np.eye(k - 1, k)[:, None], (1, len(cost), 1))
+    return _cheapest(cost, use, count, whole=True).argmax(axis=1).astype(np.int64)
 
 
 def assign_first(cost: Array, watched: Array, use: Array, count: int) -> npt.NDArray[np.int64]:
@@ -114,29 +105,42 @@ def assign_first(cost: Array, watched: Array, use: Array, count: int) -> npt.NDA
 
     Every unit takes a slot or is watched, which uses a fraction of later slots. Of the linear
     relaxation at most one unit per slot is divided; the first slot goes to the larger parts.
+
+    Args:
+        cost: of U units in each of K slots, the last without a limit, (U, K).
+        watched: cost of watching, (U,).
+        use: of the limited slots by a watched unit, (U, K − 1).
+        count: replacements per slot.
+
+    Raises:
+        RuntimeError: the solver found no plan.
     """
     n, k = cost.shape
-    offers = np.column_stack([cost, watched])
-    use_of_slots = np.zeros((k - 1, n, k + 1))
     slots = np.arange(k - 1)
+    use_of_slots = np.zeros((k - 1, n, k + 1))
     use_of_slots[slots, :, slots] = 1.0
     use_of_slots[:, :, k] = use.T
-    solved = milp(
-        (offers - offers.min(axis=1, keepdims=True)).ravel() / max(float(np.ptp(offers)), 1e-300),
-        constraints=[
-            LinearConstraint(sparse.kron(sparse.eye(n), np.ones((1, k + 1))), 1.0, 1.0),
-            LinearConstraint(
-                sparse.csr_matrix(use_of_slots.reshape(k - 1, -1)), -np.inf, float(count)
-            ),
-        ],
-        bounds=Bounds(0.0, 1.0),
-    )
-    if solved.x is None:
-        raise RuntimeError(f"no maintenance plan was found: {solved.message}")
-    part = solved.x.reshape(n, k + 1)[:, 0]
+    part = _cheapest(np.column_stack([cost, watched]), use_of_slots, count, whole=False)[:, 0]
     first = np.argsort(-part, kind="stable")[:count]
     chosen = np.zeros(n, dtype=np.int64)
     others = np.setdiff1d(np.arange(n), first[part[first] > 0.5])
     if others.size:
         chosen[others] = 1 + (assign(cost[others, 1:], count) if k > 2 else 0)
     return chosen
+
+
+def _cheapest(cost: Array, use: Array, count: int, *, whole: bool) -> Array:
+    """Part of each unit in each option, (U, O): least cost (U, O), ``use`` (K, U, O) ≤ count."""
+    n, options = cost.shape
+    solved = milp(
+        (cost - cost.min(axis=1, keepdims=True)).ravel() / max(float(np.ptp(cost)), 1e-300),
+        constraints=[
+            LinearConstraint(sparse.kron(sparse.eye(n), np.ones((1, options))), 1.0, 1.0),
+            LinearConstraint(sparse.csr_matrix(use.reshape(len(use), -1)), -np.inf, float(count)),
+        ],
+        bounds=Bounds(0.0, 1.0),
+        integrality=np.full(n * options, int(whole)),
+    )
+    if solved.x is None:
+        raise RuntimeError(f"no maintenance plan was found: {solved.message}")
+    return np.asarray(solved.x.reshape(n, options))
