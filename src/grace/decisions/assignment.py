@@ -97,7 +97,8 @@ def assign(cost: Array, count: int) -> npt.NDArray[np.int64]:
     """
     k = cost.shape[1]
     use = np.tile(np.eye(k - 1, k)[:, None], (1, len(cost), 1))
-    return _cheapest(cost, use, count, whole=True).argmax(axis=1).astype(np.int64)
+    part = _cheapest(cost, use, count, whole=True)
+    return np.asarray(part.argmax(axis=1), dtype=np.int64)
 
 
 def assign_first(cost: Array, watched: Array, use: Array, count: int) -> npt.NDArray[np.int64]:
