@@ -1,4 +1,4 @@
-"""The windows that the network is validated on after every epoch."""
+"""The units and windows that the network is trained and validated on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from grace.candidates import network
+from grace.data.fleet import Fleet
+from grace.data.labels import LabelConfig
+from grace.data.readers import load_dataset
 
 
 def spread_over(unit: torch.Tensor) -> torch.Tensor:
@@ -27,3 +30,52 @@ def test_large_fleets_give_fewer_windows_per_unit(monkeypatch: pytest.MonkeyPatc
     assert torch.bincount(chosen).tolist() == [3] * 10
     monkeypatch.setattr(network, "_VALIDATION_WINDOWS", 1)
     assert torch.bincount(spread_over(torch.arange(10).repeat_interleave(5))).tolist() == [1] * 10
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[Any], set[str], Any]]:
+    """Units trained on, monitors and selection of every training."""
+    seen: list[tuple[set[Any], set[str], Any]] = []
+
+    class Watched(network.Trainer):
+        def fit(self, train: Any, monitors: Any, *, select: Any) -> Any:
+            units = {train.unit_ids[u] for u in train.unit.tolist()}
+            seen.append((units, set(monitors), select))
+            return super().fit(train, monitors, select=select)
+
+    monkeypatch.setattr(network, "Trainer", Watched)
+    return seen
+
+
+def short(fleet: Fleet, preset: str, method: str = "grace") -> network.Network:
+    found = network.network_configuration
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            network,
+            "network_configuration",
+            lambda *a: (c := found(*a)).model_copy(
+                update={"training": c.training.model_copy(update={"epochs": 1})}
+            ),
+        )
+        return network.Network(method, preset).fit(fleet, LabelConfig(), seed=0)  # type: ignore[return-value]
+
+
+def test_a_stacked_preset_learns_from_all_units(watched: list[Any]) -> None:
+    fleet = load_dataset("sim", n_train=8, n_test=1).train
+    short(fleet, "best")
+    assert watched[-1] == (set(fleet.unit_ids), set(), None)
+    short(fleet, "fast")
+    units, monitors, select = watched[-1]
+    assert units < set(fleet.unit_ids)
+    assert (monitors, select) == ({"validation"}, "validation")
+
+
+def test_a_stacked_preset_measures_gradients_on_every_tenth_step() -> None:
+    fleet = load_dataset("sim", n_train=8, n_test=1).train
+    configuration = network.network_configuration
+    best = configuration(fleet, LabelConfig(), "grace", "best")
+    assert best.method.outer_options == {"update_every": 10}
+    assert best.training.schedule == "cosine"
+    assert best.training.epochs <= 24
+    assert configuration(fleet, LabelConfig(), "grace", "fast").method.outer_options == {}
+    assert configuration(fleet, LabelConfig(), "amnl", "best").method.outer_options == {}

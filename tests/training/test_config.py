@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,20 @@ def test_fingerprints_tell_configurations_apart() -> None:
         for o in ({}, {"seed": 1}, {"training": {"lr": 7e-4}}, {"method": {"name": "amnl"}})
     }
     assert len(prints) == 4
+
+
+def test_the_schedule_counts_and_the_default_is_as_before_there_was_a_choice() -> None:
+    plain = RunConfig().fingerprint()
+    cosine = RunConfig.model_validate({"training": {"schedule": "cosine"}})
+    assert cosine.fingerprint() != plain
+    without = RunConfig().model_dump_json(
+        exclude={
+            "preset": True,
+            "survival": True,
+            "training": {"log_every", "eval_batch_size", "checkpoint_every", "schedule"},
+        }
+    )
+    assert hashlib.sha256(without.encode()).hexdigest() == plain
 
 
 def test_what_cannot_change_the_result_leaves_the_fingerprint_alone() -> None:

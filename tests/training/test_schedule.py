@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -66,6 +68,21 @@ def test_warm_up_epochs_are_no_plateau() -> None:
     assert got[:6] == pytest.approx([1e-3 * (0.1 + 0.9 * e / 5) for e in range(6)])
     # Counted from epoch 5: its RMSE is the first best, 6 and 7 are bad, 8 is halved.
     assert got[6:] == pytest.approx([1e-3, 1e-3, 5e-4])
+
+
+def test_cosine_falls_from_the_peak_to_the_lower_end() -> None:
+    rate, optimizer = make(schedule="cosine", epochs=8, warmup_epochs=2, lr=1.0, min_lr=0.1)
+    # The monitored RMSE, here one that never improves, changes nothing.
+    got = rates(rate, [5.0] * 8)
+    half = [0.5 * (1 + math.cos(math.pi * k / 6)) for k in range(6)]
+    assert got == pytest.approx([0.1, 0.55, *half[:5], 0.1])
+    assert half[5] < 0.1
+    assert optimizer.param_groups[1]["lr"] == pytest.approx(0.025 * 0.1)
+
+
+def test_cosine_with_a_warm_up_of_all_epochs() -> None:
+    rate, _ = make(schedule="cosine", epochs=3, warmup_epochs=5)
+    assert rates(rate, [5.0] * 3) == pytest.approx([1e-4, 2.8e-4, 4.6e-4])
 
 
 @pytest.mark.parametrize("stop", range(1, 12))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,3 +96,35 @@ def test_schedule_and_early_stopping_do_not_follow_the_test_set(
     stopped = fit(make_trainer(**options), small, **monitors)
     assert stopped.stopped_early
     assert len(stopped.history) == 3
+
+
+def test_without_a_monitor_the_last_weights_are_kept(small: Any, make_trainer: Make) -> None:
+    options = {"epochs": 4, "schedule": "cosine", "ema_decay": 0.9, "early_stopping_patience": 1}
+    alone = make_trainer(**options).fit(small.train, {}, select=None)
+    assert alone.best == {}
+    assert len(alone.history) == 4
+    watched = make_trainer(**options).fit(
+        small.train, {"validation": small.held_out}, select=None
+    )
+    assert len(watched.history) == 4  # whatever the monitor says
+    for name, value in alone.final.items():
+        assert torch.equal(value, watched.final[name])
+    rul, _ = predict_windows(copy_with_weights(small.model(), alone.final), small.held_out)
+    rmse = (rul - small.held_out.rul).double().square().mean().sqrt().item()
+    last = watched.history[-1].rmse["validation"]
+    assert last == pytest.approx(rmse * small.held_out.time_unit, rel=1e-6)
+
+
+def test_weights_after_an_interruption_are_those_without(
+    small: Any, make_trainer: Make, tmp_path: Path
+) -> None:
+    options = {"epochs": 3, "schedule": "cosine", "run_dir": tmp_path, "fingerprint": "f"}
+    once = make_trainer(**options).fit(small.train, {}, select=None)
+    again = make_trainer(**options).fit(small.train, {}, select=None)
+    assert once.final
+    assert all(torch.equal(v, again.final[k]) for k, v in once.final.items())
+
+
+def test_a_plateau_needs_a_monitor(small: Any, make_trainer: Make) -> None:
+    with pytest.raises(ValueError, match="needs a monitor"):
+        make_trainer().fit(small.train, {}, select=None)

@@ -12,6 +12,7 @@ import torch
 
 from grace.candidates.base import Array, Candidate, Index, State
 from grace.candidates.shared import SharedFeatures
+from grace.core.gaba import GABALoss
 from grace.data.defaults import derive_defaults
 from grace.data.feature_table import FeatureTable
 from grace.data.fleet import Fleet
@@ -22,17 +23,18 @@ from grace.data.preprocessing import Preprocessor
 from grace.data.splits import split_units
 from grace.data.windows import WindowSet
 from grace.models import DualTaskModel
-from grace.training.config import RunConfig, deep_merge
+from grace.training.config import MethodConfig, RunConfig, deep_merge
 from grace.training.inference import predict_windows
 from grace.training.presets import DEFAULT_PRESET, PRESETS
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 from grace.training.trainer import Trainer, copy_with_weights
 
-__all__ = ["Network", "network_configuration"]
+__all__ = ["Network", "fixed_epochs", "network_configuration"]
 
 _GRID = 4096.0  # inputs are rounded to this fraction of a standard deviation
 _CHUNK_ROWS = 100_000  # rows preprocessed at a time when predicting
 _MAX_SENSORS = 48
+_UPDATE_EVERY = 10  # steps of a stacked preset between measurements of the gradient norms
 _VALIDATION_PER_UNIT = 40
 _VALIDATION_WINDOWS = 4000  # evaluated after every epoch, which would take longer than the training
 
@@ -43,7 +45,8 @@ class Network(Candidate):
     Window length, row spacing, features, network size and training length are those that
     :func:`~grace.data.defaults.derive_defaults` reads off the fleet. A part of the units is held
     out to choose the epoch; where units are few, the mean of several networks with different
-    parts held out is taken.
+    parts held out is taken. With a stacked preset nothing is held out: the learning rate falls to
+    its lower end in a fixed number of epochs, and the last weights are taken.
 
     Inputs are rounded to 1/4096 of a standard deviation: rounding errors, such as another
     physical unit of a sensor brings, would otherwise grow during training.
@@ -85,8 +88,10 @@ class Network(Candidate):
 
     def _train(self, fleet: Fleet, table: FeatureTable, seed: int) -> DualTaskModel:
         config = self.config_
-        split = split_units(fleet, config.validation_fraction, seed=seed)
-        held_out = set(split.validation)
+        selects = config.training.schedule == "plateau"
+        held_out = set(
+            split_units(fleet, config.validation_fraction, seed=seed).validation if selects else ()
+        )
         windows = WindowSet.build(table, fleet, config.labels, config.windows)
         is_held = torch.tensor([u in held_out for u in windows.unit_ids])[windows.unit]
         train = windows.take(~is_held)
@@ -96,9 +101,12 @@ class Network(Candidate):
             seed_generators(cpu, derived_seed(seed, "weights"))
             model = config.model.build(windows.n_channels, config.labels.n_classes)
         model.rul_head.start_at(float(train.rul.mean()))
+        trainer = Trainer(model, config.method.build(), config.training, seed=seed)
+        if not selects:
+            return copy_with_weights(model, trainer.fit(train, {}, select=None).final)
         every = WindowSet.build(table, fleet, config.labels, config.windows, every_row=True)
         is_held = torch.tensor([u in held_out for u in every.unit_ids])[every.unit]
-        result = Trainer(model, config.method.build(), config.training, seed=seed).fit(
+        result = trainer.fit(
             train, {"validation": _spread(every.take(is_held))}, select="validation"
         )
         return copy_with_weights(model, result.best["validation"].weights)
@@ -171,7 +179,13 @@ def network_configuration(
 ) -> RunConfig:
     """Configuration of the network for a fleet: derived from it where the preset leaves it open."""
     values = dict(derive_defaults(fleet, cap=labels.cap).values)
-    if not (preset == DEFAULT_PRESET or PRESETS[preset].stacked):
+    outer_options = {}
+    if PRESETS[preset].stacked:
+        epochs = fixed_epochs(values["training"]["epochs"], preset)
+        values["training"] = {**values["training"], "epochs": epochs}
+        if isinstance(MethodConfig(name=method).build().outer, GABALoss):
+            outer_options["update_every"] = _UPDATE_EVERY
+    elif preset != DEFAULT_PRESET:
         values = {k: v for k, v in values.items() if k not in ("model", "training")}
     sensors = None
     if len(fleet.schema.sensors) > _MAX_SENSORS and shared is not None:
@@ -182,13 +196,18 @@ def network_configuration(
             values,
             {
                 "preset": preset,
-                "method": {"name": method},
+                "method": {"name": method, "outer_options": outer_options},
                 "labels": labels.model_dump(),
                 "features": {"sensors": sensors},
                 "seed": seed,
             },
         ),
     )
+
+
+def fixed_epochs(derived: int, preset: str) -> int:
+    """Epochs of a stacked preset: its own number, or fewer where the fleet asks for fewer."""
+    return min(derived, int(PRESETS[preset].values["training"]["epochs"]))
 
 
 def _spread(windows: WindowSet) -> WindowSet:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from grace.candidates import SCREENED, CandidateOptions, Stack, fit_each, out_of_fold
-from grace.candidates.network import Network
+from grace.candidates.network import Network, fixed_epochs
 from grace.data.defaults import FleetDefaults, derive_defaults
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig
@@ -62,6 +62,19 @@ def _folds(fleet: Fleet, defaults: FleetDefaults) -> tuple[int, str]:
     return _FOLDS, f"{_FOLDS} folds by unit: {of}, each predicted by a model that never saw it."
 
 
+def _network_reasons(defaults: FleetDefaults, preset: str) -> dict[str, str]:
+    """Reasons of the derived settings; a stacked preset chooses no epoch on held-out units."""
+    if not PRESETS[preset].stacked:
+        return dict(defaults.reasons)
+    found = {k: v for k, v in defaults.reasons.items() if k != "validation_fraction"}
+    epochs = fixed_epochs(defaults.values["training"]["epochs"], preset)
+    found["training.epochs"] = (
+        f"{epochs} epochs, in which the learning rate falls to its lower end: no units are held "
+        "out to choose an epoch, so that the network learns from all of them."
+    )
+    return found
+
+
 def learn(
     fleet: Fleet,
     table_schema: TableSchema | None,
@@ -111,7 +124,7 @@ def learn(
         fleet_schema=fleet.schema,
         table_schema=table_schema,
         labels=labels,
-        reasons={**defaults.reasons, "validation": reason},
+        reasons={**_network_reasons(defaults, params["preset"]), "validation": reason},
         left_out=left_out,
         candidates=fit_each(list(used), fleet, labels, seed=seed, options=options)
         if models is None

@@ -146,9 +146,12 @@ class TrainingConfig(_Section):
         balancer_lr: learning rate of a balancer's own parameters (uncertainty, gradnorm).
         warmup_epochs: epochs of linear warm-up, factor f + (1 − f)·e/warmup_epochs.
         warmup_factor: f.
+        schedule: after the warm-up, ``plateau`` reduces the learning rate where validation RMSE
+            stalls; ``cosine`` lets it fall along half a cosine until the last epoch, which needs
+            no validation units.
         plateau_factor: learning-rate factor when validation RMSE stalls.
         plateau_patience: epochs without improvement before that.
-        min_lr: lower end of the plateau schedule.
+        min_lr: lower end of the learning rate.
         grad_clip: limit of the gradient norm over all network parameters; None disables it.
         ema_decay: decay of the weight average, updated each step and used for evaluation;
             0 evaluates the raw weights.
@@ -180,6 +183,7 @@ class TrainingConfig(_Section):
     balancer_lr: float = Field(0.025, gt=0)
     warmup_epochs: int = Field(10, ge=0)
     warmup_factor: float = Field(0.1, gt=0, le=1)
+    schedule: Literal["plateau", "cosine"] = "plateau"
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(30, ge=0)
     min_lr: float = Field(5e-6, ge=0)
@@ -311,7 +315,12 @@ class RunConfig(_Section):
         Not included: the name of the preset, the intervals of logging and checkpoints, and the
         batch size of prediction. A run can be resumed with other values of these.
         """
-        left_out = {**_NO_RESULT} if self.survival.enabled else {**_NO_RESULT, "survival": True}
+        left_out = {**_NO_RESULT}
+        # Later additions that are not used: fingerprints of earlier runs stay the same.
+        if not self.survival.enabled:
+            left_out["survival"] = True
+        if self.training.schedule == "plateau":
+            left_out["training"] = {**_NO_RESULT["training"], "schedule": True}
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 

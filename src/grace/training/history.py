@@ -56,7 +56,8 @@ class FitResult:
     """Result of a training: the best weights of each monitor, the history, and the device.
 
     ``precision`` is fixed when a training starts. A training that resumes on another machine keeps
-    it, whatever ``auto`` would choose there.
+    it, whatever ``auto`` would choose there. ``final`` holds the weights after the last epoch of a
+    training that selects no epoch, else nothing.
     """
 
     best: dict[str, Best]
@@ -64,3 +65,4 @@ class FitResult:
     stopped_early: bool
     device: str
     precision: Literal["fp32", "bf16"]
+    final: dict[str, Tensor] = field(default_factory=dict)

@@ -1,7 +1,8 @@
-"""Linear warm-up, then reduction on plateau."""
+"""Linear warm-up, then reduction on plateau or along half a cosine."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ class LearningRate:
     """The learning rate of every epoch.
 
     In the first ``warmup_epochs`` epochs e each group runs at ``f + (1 − f)·e/warmup_epochs`` of
-    its rate; afterwards it is multiplied by ``plateau_factor`` whenever the monitored RMSE has not
-    improved for more than ``plateau_patience`` epochs.
+    its rate. Afterwards, with the schedule ``plateau``, it is multiplied by ``plateau_factor``
+    whenever the monitored RMSE has not improved for more than ``plateau_patience`` epochs. With
+    ``cosine`` it is ``max((1 + cos πp)/2, min_lr/lr)`` of its rate, where p grows from 0 at the end
+    of the warm-up to 1 after the last epoch (Loshchilov and Hutter 2017, without restarts).
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: TrainingConfig) -> None:
@@ -39,16 +42,20 @@ class LearningRate:
     def before_epoch(self, epoch: int) -> None:
         """Set the rates of ``epoch`` (from 0)."""
         cfg = self.config
-        if epoch > cfg.warmup_epochs:
+        if epoch <= cfg.warmup_epochs:
+            ramp = epoch / cfg.warmup_epochs if cfg.warmup_epochs else 1.0
+            factor = cfg.warmup_factor + (1.0 - cfg.warmup_factor) * ramp
+        elif cfg.schedule == "cosine":
+            share = (epoch - cfg.warmup_epochs) / max(1, cfg.epochs - cfg.warmup_epochs)
+            factor = max(0.5 * (1.0 + math.cos(math.pi * share)), cfg.min_lr / cfg.lr)
+        else:
             return
-        ramp = epoch / cfg.warmup_epochs if cfg.warmup_epochs else 1.0
-        factor = cfg.warmup_factor + (1.0 - cfg.warmup_factor) * ramp
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
 
     def after_epoch(self, epoch: int, rmse: float) -> None:
         """Update the plateau schedule with the epoch's RMSE; warm-up epochs are not counted."""
-        if epoch >= self.config.warmup_epochs:
+        if self.config.schedule == "plateau" and epoch >= self.config.warmup_epochs:
             self.plateau.step(rmse)
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grace.core.methods import Method
 from grace.data.windows import WindowSet
@@ -85,21 +85,31 @@ class Trainer:
     fingerprint: str = ""
     callbacks: Sequence[Callback] = ()
 
-    def fit(self, train: WindowSet, monitors: Mapping[str, WindowSet], *, select: str) -> FitResult:
+    def fit(
+        self, train: WindowSet, monitors: Mapping[str, WindowSet], *, select: str | None
+    ) -> FitResult:
         """Train, or resume from the checkpoint in ``run_dir``.
 
         Args:
             train: training windows.
             monitors: windows to evaluate after each epoch, by name.
-            select: the monitor that drives the schedule and early stopping.
+            select: the monitor that drives the schedule and early stopping. None: the training
+                ends after the last epoch; the weights are then in ``final`` of the result. The
+                schedule must be ``cosine``, which needs no monitor.
 
         Raises:
+            ValueError: ``select`` is None, but the schedule needs a monitor.
             NonFiniteLossError: a loss became NaN or infinite; the message names the units. The
                 last checkpoint is kept.
             ConfigError: the device is not available.
             CheckpointError: ``run_dir`` holds a checkpoint of another configuration.
             Exception: whatever a callback raises.
         """
+        if select is None and self.config.schedule != "cosine":
+            raise ValueError(
+                f"schedule={self.config.schedule!r} needs a monitor: name it in select, or take "
+                "schedule='cosine'"
+            )
         device = resolve_device(self.config.device)
         with preserve_rng_state(device), determinism(self.config.deterministic, device):
             train = train.to(device)
@@ -110,7 +120,7 @@ class Trainer:
         self,
         train: WindowSet,
         monitors: Mapping[str, WindowSet],
-        select: str,
+        select: str | None,
         device: torch.device,
     ) -> FitResult:
         cfg = self.config
@@ -173,10 +183,11 @@ class Trainer:
                     break
                 record = self._epoch(epoch, train_state, rate, train, monitors, result, callbacks)
                 result.history.append(record)
-                rate.after_epoch(epoch, record.rmse[select])
-                waited = epoch - result.best[select].epoch
-                patience = cfg.early_stopping_patience
-                result.stopped_early = patience is not None and waited >= patience
+                if select is not None:
+                    rate.after_epoch(epoch, record.rmse[select])
+                    waited = epoch - result.best[select].epoch
+                    patience = cfg.early_stopping_patience
+                    result.stopped_early = patience is not None and waited >= patience
                 last = result.stopped_early or epoch == cfg.epochs - 1
                 # Before the checkpoint, whose callback states must include this epoch. A kill in
                 # between repeats the epoch, and on_train_start removes what was logged of it.
@@ -184,6 +195,8 @@ class Trainer:
                 if path is not None and (last or (epoch + 1) % cfg.checkpoint_every == 0):
                     state = callbacks.state_dict()
                     save_checkpoint(path, training_state(self.fingerprint, parts, result, state))
+            if select is None:
+                result.final = _weights(_evaluated(train_state))
             callbacks.on_train_end(result)
         except BaseException as error:
             callbacks.on_exception(error)
@@ -218,15 +231,14 @@ class Trainer:
             callbacks.on_step_end(StepEnd(epoch, step, i + 1, log, logged))
         means = sums / len(batches)
         self.method.outer.on_epoch_end(means[2:].float())
-        evaluated = train_state.average.module if train_state.average is not None else self.model
+        evaluated = _evaluated(train_state)
         rmse = {}
         for name, windows in monitors.items():
             rul, _ = predict_windows(evaluated, windows, batch_size=cfg.eval_batch_size)
             learned = float((rul - windows.rul.cpu()).double().square().mean().sqrt())
             rmse[name] = learned * windows.time_unit  # as all figures, in the fleet's unit
             if rmse[name] < result.best[name].rmse:
-                weights = {k: v.detach().cpu().clone() for k, v in evaluated.state_dict().items()}
-                result.best[name] = Best(epoch, rmse[name], weights)
+                result.best[name] = Best(epoch, rmse[name], _weights(evaluated))
         loss, grad_norm, rul_loss, health_loss, *other_losses = means.tolist()
         return EpochRecord(
             epoch=epoch,
@@ -250,6 +262,16 @@ class Trainer:
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches.pop()  # batch norm needs more than one sample
         return batches[: self.config.steps_per_epoch]
+
+
+def _evaluated(train_state: TrainState) -> nn.Module:
+    """The network that predicts: the weight average, if there is one."""
+    average = train_state.average
+    return train_state.model if average is None else average.module
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
 
 
 def make_optimizer(
