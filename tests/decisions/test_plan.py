@@ -21,6 +21,7 @@ from grace.decisions import (
     Capacity,
     DecisionInputs,
     PolicyOutcome,
+    fit_policy,
     model_trajectories,
     plan_maintenance,
     raise_alarms,
@@ -261,6 +262,26 @@ def test_the_command_writes_every_format(trained: Path, tmp_path: Path) -> None:
     assert "<svg" in html
     assert "age replacement" in html
     assert "http" not in html.split("<body>")[1]
+
+
+def test_the_command_plans_as_if_units_are_watched(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first slot is firm: the plan uses what the alarm policy gave on held-out units."""
+    from grace import decisions
+
+    seen: dict[str, Any] = {}
+    made = decisions.plan_maintenance
+
+    def spy(*args: Any, **options: Any) -> Any:
+        seen.update(options)
+        return made(*args, **options)
+
+    monkeypatch.setattr(decisions, "plan_maintenance", spy)
+    assert command(trained, "--lead-time", "5", "--capacity", "2/day").exit_code == 0
+    inputs = DecisionInputs(failure_cost=50, planned_cost=8, lead_time=5, interval=24)
+    policy = fit_policy(model_trajectories(grace.RULModel.load(trained / "model")), inputs)
+    assert seen["monitoring"] == policy.comparison["prognosis"]
 
 
 @pytest.mark.parametrize(
