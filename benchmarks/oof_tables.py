@@ -3,7 +3,9 @@
     python benchmarks/oof_tables.py STORE --datasets FD001 FD002 --folds 5 --seeds 0
 
 With ``--preset best`` the networks learn from all units of the other folds, as those of that preset
-do; else some of these units are held out to select the epoch. Every fold is a file ``STORE/<dataset>-seed<s>-fold<k>.npz``; finished files are kept, so an interrupted run continues. Test units are predicted, their labels are not read.
+do; else some of these units are held out to select the epoch. Every fold is a file
+``STORE/<dataset>-seed<s>-fold<k>.npz``; finished files are kept, so an interrupted run continues.
+Test units are predicted, their labels are not read.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from document import markdown, replace_between
 from scipy.optimize import nnls
+from uncertainty_text import COVERAGE, document, summary
 
 from grace.core.survival import survival_nll
 from grace.data.fleet import Dataset
@@ -48,11 +48,9 @@ from grace.uncertainty.kernel import KernelDistribution
 from grace.uncertainty.points import point_inputs
 from grace.uncertainty.references import REFERENCES, QuantileBoostingReference
 
-GUIDE = Path(__file__).parents[1] / "docs" / "uncertainty.md"
 CANDIDATES = ("network", "boosting")
 ZONES = (0.0, 30.0, 80.0, 125.0, np.inf)
 CALIBRATION_EDGES = (15.0, 30.0, 80.0)
-COVERAGE = 0.9
 
 
 def fold_arrays(store: Path, name: str, seed: int) -> list[dict[str, np.ndarray]]:
@@ -380,86 +378,6 @@ def main() -> None:
             entry["test"] = read_test_set(config, data, folds, table, weights, base, log)
             print(summary(name, entry["test"]), flush=True)
         args.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
-
-
-def document(results: dict[str, Any]) -> None:
-    """Write the tables of the guide."""
-    compared, tested, differences, truncated = [], [], [], []
-    for name, entry in results.items():
-        for which, metrics in entry.get("truncated", {}).items():
-            nine = [i for i in metrics["intervals"] if i["nominal"] == COVERAGE]
-            zones = ", ".join(f"{i['coverage']:.1%} of {i['n']}" for i in nine[1:])
-            truncated.append(
-                [
-                    f"{name} `{which}`",
-                    f"{metrics['crps']:.2f}",
-                    f"{nine[0]['interval_score']:.1f}",
-                    f"{nine[0]['coverage']:.1%} ({zones})",
-                    f"{nine[0]['mean_width']:.1f}",
-                ]
-            )
-        for which, metrics in entry["training"].items():
-            nine = next(i for i in metrics["intervals"] if i["nominal"] == COVERAGE)
-            compared.append(
-                [
-                    f"{name} `{which}`",
-                    f"{metrics['crps']:.2f}",
-                    f"{nine['interval_score']:.1f}",
-                    f"{nine['coverage']:.1%}",
-                    f"{nine['mean_width']:.1f}",
-                ]
-            )
-        for which, metrics in entry["test"]["scores"].items():
-            nine = [i for i in metrics["intervals"] if i["nominal"] == COVERAGE]
-            zones = ", ".join(f"{i['coverage']:.1%} of {i['n']}" for i in nine[1:])
-            tested.append(
-                [
-                    f"{name} `{which}`",
-                    f"{metrics['crps']:.2f}",
-                    f"{nine[0]['interval_score']:.1f}",
-                    f"{nine[0]['coverage']:.1%} ({zones})",
-                    f"{nine[0]['mean_width']:.1f}",
-                ]
-            )
-        for which, parts in entry["test"]["differences"].items():
-            cells = [
-                f"{p['value']:+.2f} [{p['interval']['low']:+.2f}, {p['interval']['high']:+.2f}]"
-                for p in parts
-            ]
-            differences.append([f"{name}, model − `{which}`", *cells])
-        near, far = entry["test"]["width_near_failure"], entry["test"]["width_at_80_to_125"]
-        differences.append(
-            [f"{name}, mean width at ≤ 30 and at 80–125", f"{near:.1f}", f"{far:.1f}"]
-        )
-    heads = ["", "CRPS", "interval score 90%", "coverage", "mean width"]
-    replace_between(GUIDE, "compared", markdown(heads, compared))
-    if truncated:
-        replace_between(GUIDE, "truncated", markdown(heads, truncated))
-    replace_between(GUIDE, "tested", markdown(heads, tested))
-    replace_between(GUIDE, "differences", markdown(["", "CRPS", "interval score 90%"], differences))
-
-
-def summary(name: str, test: dict[str, Any]) -> str:
-    """One line per distribution."""
-    lines = []
-    for which, metrics in test["scores"].items():
-        nine = [i for i in metrics["intervals"] if i["nominal"] == COVERAGE]
-        zones = ", ".join(f"{i['group']} {i['coverage']:.3f} (n {i['n']})" for i in nine[1:])
-        lines.append(
-            f"{name} {which}: CRPS {metrics['crps']:.2f}, coverage {nine[0]['coverage']:.3f}, "
-            f"width {nine[0]['mean_width']:.1f}, interval score {nine[0]['interval_score']:.1f}; "
-            f"{zones}"
-        )
-    for which, parts in test["differences"].items():
-        for part in parts:
-            interval = part["interval"]
-            lines.append(
-                f"{name} model − {which}, {part['metric']}: {part['value']:.2f} "
-                f"[{interval['low']:.2f}, {interval['high']:.2f}]"
-            )
-    near, far = test["width_near_failure"], test["width_at_80_to_125"]
-    lines.append(f"{name} width at ≤ 30: {near:.1f}, at 80–125: {far:.1f}, ratio {near / far:.3f}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
