@@ -103,9 +103,7 @@ def test_without_a_monitor_the_last_weights_are_kept(small: Any, make_trainer: M
     alone = make_trainer(**options).fit(small.train, {}, select=None)
     assert alone.best == {}
     assert len(alone.history) == 4
-    watched = make_trainer(**options).fit(
-        small.train, {"validation": small.held_out}, select=None
-    )
+    watched = make_trainer(**options).fit(small.train, {"validation": small.held_out}, select=None)
     assert len(watched.history) == 4  # whatever the monitor says
     for name, value in alone.final.items():
         assert torch.equal(value, watched.final[name])
