@@ -77,5 +77,6 @@ def test_a_stacked_preset_measures_gradients_on_every_tenth_step() -> None:
     assert best.method.outer_options == {"update_every": 10}
     assert best.training.schedule == "cosine"
     assert best.training.epochs <= 24
+    assert best.features.trend_rows == ()
     assert configuration(fleet, LabelConfig(), "grace", "fast").method.outer_options == {}
     assert configuration(fleet, LabelConfig(), "amnl", "best").method.outer_options == {}

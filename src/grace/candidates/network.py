@@ -183,6 +183,8 @@ def network_configuration(
     if PRESETS[preset].stacked:
         epochs = fixed_epochs(values["training"]["epochs"], preset)
         values["training"] = {**values["training"], "epochs": epochs}
+        # Held-out engines of FD002 and FD004: trend channels gained nothing and cost time.
+        values["features"] = {**values["features"], "trend_rows": ()}
         if isinstance(MethodConfig(name=method).build().outer, GABALoss):
             outer_options["update_every"] = _UPDATE_EVERY
     elif preset != DEFAULT_PRESET:

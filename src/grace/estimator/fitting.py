@@ -66,7 +66,8 @@ def _network_reasons(defaults: FleetDefaults, preset: str) -> dict[str, str]:
     """Reasons of the derived settings; a stacked preset chooses no epoch on held-out units."""
     if not PRESETS[preset].stacked:
         return dict(defaults.reasons)
-    found = {k: v for k, v in defaults.reasons.items() if k != "validation_fraction"}
+    unused = ("validation_fraction", "features.trend_rows")
+    found = {k: v for k, v in defaults.reasons.items() if k not in unused}
     epochs = fixed_epochs(defaults.values["training"]["epochs"], preset)
     found["training.epochs"] = (
         f"{epochs} epochs, in which the learning rate falls to its lower end: no units are held "
