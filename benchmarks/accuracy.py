@@ -359,7 +359,7 @@ def run_runs(args: argparse.Namespace) -> None:
                 "dataset": evaluation.protocol.dataset,
                 "seed": config.seed,
                 "from": "run",
-                "predictor": config.preset,
+                "predictor": args.predictor or config.preset,
                 "rmse": last.capped.rmse,
                 "nasa": last.capped.nasa_sum,
                 "rmse_raw": last.raw.rmse,
@@ -443,6 +443,7 @@ def main() -> None:
     command = commands.add_parser("runs")
     command.add_argument("folder", type=Path)
     command.add_argument("--readings", type=Path, default=READINGS)
+    command.add_argument("--predictor", help="name in the table, if not that of the preset")
     command.set_defaults(call=run_runs)
     commands.add_parser("page").set_defaults(call=run_page)
     args = parser.parse_args()

@@ -78,6 +78,8 @@ def test_metrics_and_predictions_agree(folder: Path, data: Dataset) -> None:
     assert evaluation.rmse == pytest.approx(float(np.sqrt(np.mean(d**2))))
     assert evaluation.protocol.mark == ""
     assert evaluation.protocol.n_train == 12
+    assert "checkpoint" not in evaluation.protocol.sentence()
+    assert "out-of-fold predictions, test set read once" in evaluation.protocol.sentence()
     model, _ = load_stacked_run(folder)
     np.testing.assert_allclose(last["rul"], model.predict(data.test)["rul"])
     limits = model.predict_interval(data.test, 0.9)

@@ -26,7 +26,8 @@ class Protocol(BaseModel):
         select_on: the units on which the checkpoint was chosen; "validation": held-out training
             units, the test set was read once; "test": as in most published figures, optimistic.
         selection_rows: rows of the validation units that selected it; "all", or "truncated":
-            several truncations per unit, equal weight per unit.
+            several truncations per unit, equal weight per unit; "out_of_fold": no checkpoint was
+            selected, but candidates were combined on predictions of units they had not seen.
         label_cap: labels are min(RUL, cap), in ``time_unit``; None: no cap.
         health_thresholds: RUL limits between health classes, descending, in ``time_unit``.
         time_unit: unit of time of RUL.
@@ -46,7 +47,7 @@ class Protocol(BaseModel):
 
     dataset: str
     select_on: Literal["validation", "test"] = "validation"
-    selection_rows: Literal["all", "truncated"] = "all"
+    selection_rows: Literal["all", "truncated", "out_of_fold"] = "all"
     label_cap: float | None = Field(default=125.0, gt=0)
     health_thresholds: tuple[float, ...] = (80.0, 30.0)
     time_unit: str = "cycles"
@@ -80,6 +81,8 @@ class Protocol(BaseModel):
         )
         if self.select_on == "test":
             chosen = "checkpoint chosen on the test units themselves"
+        elif self.selection_rows == "out_of_fold":
+            chosen = "candidates combined by their out-of-fold predictions, test set read once"
         else:
             share = ""
             if self.n_train is not None and self.n_validation is not None:

@@ -199,7 +199,7 @@ def _evaluate(
     evaluation = evaluate(
         Protocol(
             dataset=data.name,
-            selection_rows="truncated",
+            selection_rows="out_of_fold",
             label_cap=labels.cap,
             health_thresholds=limits,
             time_unit=data.test.schema.time_unit,

@@ -75,11 +75,12 @@ def _comparison(evaluation: Evaluation) -> Table:
     for name in ("RMSE capped", "95% interval", "NASA", "bias", "late", "RMSE raw"):
         table.add_column(name, justify="right", no_wrap=True)
     model = evaluation.model
-    rows = [("network", model.last_cycle), *((k, v.last_cycle) for k, v in _baselines(evaluation))]
+    own = "stack" if evaluation.protocol.selection_rows == "out_of_fold" else "network"
+    rows = [(own, model.last_cycle), *((k, v.last_cycle) for k, v in _baselines(evaluation))]
     for name, pair in rows:
-        table.add_row(name, *_figures(pair), style="bold" if name == "network" else "")
+        table.add_row(name, *_figures(pair), style="bold" if name == own else "")
     table.add_section()
-    table.add_row("network, all records", *_figures(model.all_cycles))
+    table.add_row(f"{own}, all records", *_figures(model.all_cycles))
     return table
 
 
