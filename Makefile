@@ -11,9 +11,9 @@ EXTRAS := plan,explain,ncmapss,surgery,cagrad,export,openvino,tensorboard,ray
 
 help:
 	@echo "make demo       install, train GRACE on the built-in simulated fleet, write the report"
-	@echo "make test       install, check style and types, run every test"
+	@echo "make test       install, check style and types, run all tests but the exhaustive ones"
 	@echo "make test-fast  the tests without those marked slow"
-	@echo "make test-exhaustive  the tests that both leave out, which repeat what they check"
+	@echo "make test-exhaustive  the tests marked exhaustive, which the two above skip"
 	@echo "make mutation   change training and evaluation in small ways, see whether tests notice"
 	@echo "make docs       build the documentation site in build/site"
 	@echo "make benchmark  write docs/benchmark.md again from benchmarks/results/grid"

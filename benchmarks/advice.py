@@ -5,8 +5,8 @@ measured as `grace diagnose` does (training units only). The advice is then comp
 other outer method that the grid has with the same inner loss, over common seeds:
 
 * right: no method is better by a paired t-test at 5%, corrected by Holm over the methods;
-* loss: RMSE of the advice minus that of the best method of the grid (mean over seeds). The best
-  is chosen after the fact, so this loss is positive even for advice that cannot be improved on.
+* excess (``loss``): RMSE of the advice minus that of the best method of the grid (mean over seeds).
+  The best is chosen after the fact, so it is positive even for advice that cannot be improved on.
 
 Run: ``python benchmarks/advice.py`` (four minutes on two cores; needs C-MAPSS). Measurements that
 ``benchmarks/results/advice.json`` already holds are kept.
@@ -92,7 +92,7 @@ def check(scores: pl.DataFrame, dataset: str, advice: str) -> dict[str, Any]:
 def document(made: dict[str, Any]) -> list[str]:
     """The table and the sentence of the guide."""
     lines = [
-        "| dataset, inner loss | ratio of norms | on its floor | advice | RMSE | loss | better |",
+        "| dataset, inner loss | ratio of norms | on its floor | advice | RMSE | excess | better |",
         "| --- | --: | --: | --- | --: | --: | --- |",
     ]
     both = list(zip(made["measured"], made["checked"], strict=True))
@@ -110,7 +110,7 @@ def document(made: dict[str, Any]) -> list[str]:
     lines += [
         "",
         f"The advice was right in {made['right']} of {made['of']} cases: no method of the grid was "
-        "significantly better (paired over five seeds, Holm). The mean loss against the method "
+        "significantly better (paired over five seeds, Holm). The mean excess over the method "
         f"that turned out best is {np.mean(losses):.2f} RMSE.",
     ]
     if not any(c["better"] for _, c in both):

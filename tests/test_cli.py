@@ -180,6 +180,9 @@ def test_layers_of_configuration(tiny: Path) -> None:
         (["--set", "dataset_options.n_trains=9"], "n_trains"),
         (["--set", "dataset_options.n_train=0"], "n_train"),
         (["--dataset", "FD001", "--data-root", "empty"], "grace data download"),
+        (["--data", "x.csv", "--show-config"], "--show-config is an option of named datasets"),
+        (["--data", "x.csv", "--device", "cpu"], "--device is an option of named datasets"),
+        (["--data", "x.csv", "--data-root", "y"], "--data-root is an option of named datasets"),
     ],
 )
 def test_bad_input_is_one_line_that_tells_the_remedy(args: list[str], said: str) -> None:
@@ -187,6 +190,13 @@ def test_bad_input_is_one_line_that_tells_the_remedy(args: list[str], said: str)
     assert result.exit_code == 2, result.output
     assert said in " ".join(result.output.split())
     assert "Traceback" not in result.output
+
+
+def test_a_grid_refuses_a_preset_that_is_more_than_a_network(tmp_path: Path) -> None:
+    result = grace("grid", "--preset", "best", "--out", tmp_path / "grid")
+    assert result.exit_code == 2, result.output
+    assert "use `grace train --preset best`" in " ".join(result.output.split())
+    assert not (tmp_path / "grid").exists()
 
 
 def test_evaluating_what_is_no_run(tmp_path: Path) -> None:

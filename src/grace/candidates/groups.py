@@ -49,7 +49,7 @@ class UnitGroups:
 
     Attributes considered: static ones, and settings constant within every unit, with 2 to 12
     levels. Taken is the attribute, or all of them together, by which leaving one unit out predicts
-    lives best (absolute error of the logarithm), provided that it gains 5 % over no groups at all.
+    lives best (absolute error of the logarithm), provided that it gains 5% over no groups at all.
 
     Attributes:
         tables_: life table per group; group −1, all units together, is for units of no group.

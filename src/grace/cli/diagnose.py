@@ -37,7 +37,7 @@ def diagnose(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="Its inner loss is used.", show_default="grace"),
+        typer.Option(help="Method whose inner loss is used.", show_default="grace"),
     ] = None,
     preset: Preset = None,
     config: ConfigFile = None,

@@ -24,7 +24,11 @@ def explain(
     ] = None,
     neighbours: Annotated[int, typer.Option(min=0, help="Similar training units to show.")] = 5,
     samples: Annotated[
-        int, typer.Option(min=1, help="Orderings of the channels that the effects average over.")
+        int,
+        typer.Option(
+            min=1,
+            help="Random orders of the channels to average over; more are slower and more exact.",
+        ),
     ] = 10,
     output: Annotated[
         Path | None,
@@ -32,6 +36,8 @@ def explain(
     ] = None,
 ) -> None:
     """Show which channels moved, their effect on the prediction, and similar units.
+
+    Needs the extra `explain`.
 
     \b
     Examples:

@@ -22,6 +22,7 @@ from grace.cli.shared import (
     out,
     plain_errors,
     say,
+    stop,
     training_options,
 )
 
@@ -101,6 +102,13 @@ def grid(
         base = load_config(
             preset, config, set_, select_on=select_on, training=training_options(epochs, device)
         )
+        from grace.training import PRESETS
+
+        if PRESETS[base.preset].stacked:
+            stop(
+                f"--preset {base.preset} combines several kinds of models, which no grid of methods "
+                f"compares: use `grace train --preset {base.preset}` for each dataset and seed"
+            )
         from grace.experiments import DEFAULT_METHODS, SEEDS, grid_configs, runs_table, write_runs
         from grace.experiments import grid as run_grid
         from grace.report.grid import render_grid

@@ -42,7 +42,7 @@ def plan(
     capacity: Annotated[
         str | None,
         typer.Option(
-            help="Replacements per period: 3/week, or 3/20 for 20 units of the model's time.",
+            help="Replacements per period: 3/week, or 3/20 (3 per 20 time units of the model).",
             show_default="unlimited",
         ),
     ] = None,
@@ -52,10 +52,14 @@ def plan(
     ] = "1/1",
     false_alarm_budget: Annotated[
         float | None,
-        typer.Option(help="Most false alarms per unit and time.", show_default="no limit"),
+        typer.Option(
+            help="Largest rate of false alarms: number per unit and unit of time.",
+            show_default="no limit",
+        ),
     ] = None,
     start: Annotated[
-        datetime | None, typer.Option(help="Time of the table's end, for .ics.", show_default="now")
+        datetime | None,
+        typer.Option(help="Time of the table's last rows; for .ics.", show_default="now"),
     ] = None,
     currency: Annotated[str, typer.Option(help="Printed with costs.")] = "",
     output: Annotated[
@@ -72,8 +76,8 @@ def plan(
 
     The alarm threshold is the one of least long-run cost on the training
     units, each predicted by models that never saw it. Costs are compared with
-    run to failure, replacement at a fixed age, and perfect prognosis; where
-    prognosis does not pay, this is said.
+    run to failure, replacement at a fixed age, and perfect prognosis; the
+    output says where prognosis does not pay.
 
     \b
     Examples:

@@ -37,7 +37,7 @@ Datasets = Annotated[
 Methods = Annotated[
     list[str] | None, typer.Option("--method", help="Only this method. May be repeated.")
 ]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed.")]
+Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed. May be repeated.")]
 
 
 class Selection(str, Enum):
@@ -242,7 +242,7 @@ def page(
     store: Store,
     output: Annotated[Path, typer.Option("--out", help="Markdown file.")] = Path("benchmark.md"),
 ) -> None:
-    """Write the benchmark page: tables, effects, wins, figures, and what the runs say."""
+    """Write the benchmark page: tables of results, effects, comparisons, figures, summary."""
     with plain_errors(), _open(store) as opened:
         from grace.report.benchmark_page import write_benchmark_page
 

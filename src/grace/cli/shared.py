@@ -50,10 +50,9 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder of a run, as printed by 
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="fast: small network, minutes on a CPU. best: networks, boosting and "
-        "similarity of several folds, stacked; most accurate. reference: reference network, "
-        "for a GPU. "
-        "paper: the published setting.",
+        help="fast: small network, minutes on a CPU. best: combines networks, boosting and "
+        "similarity of five folds; several times slower than fast. reference: larger network, "
+        "about an hour on a CPU. paper: the published setting.",
         show_default="fast",
     ),
 ]

@@ -57,7 +57,9 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A table of your own: CSV, Parquet, Arrow, or a folder of them.",
+            help="A table of your own: CSV, Parquet, Arrow, or a folder of them. Of the other "
+            "options only --schema, --method, --preset, --seed, --out, --force and --no-report "
+            "apply.",
             show_default=False,
         ),
     ] = None,
@@ -92,7 +94,8 @@ def train(
             _refuse_dataset_options(
                 data,
                 {"--dataset": dataset, "--config": config, "--set": set_, "--select-on": select_on,
-                 "--epochs": epochs, "--logger": logger},
+                 "--epochs": epochs, "--logger": logger, "--device": device,
+                 "--data-root": data_root, "--show-config": show_config},
             )  # fmt: skip
             from grace.cli.table import train_table
 

@@ -20,7 +20,7 @@ CITATION = (
 )
 DESCRIPTION = (
     "FEMTO-ST PRONOSTIA, 17 bearings measured until failure at three constant loads; features of "
-    "the vibration of two axes every 10 s. Two learning bearings per load, lives of 230 to 2803 "
+    "the vibration of two axes every 10 seconds. Two learning bearings per load, lives of 230 to 2803 "
     "snapshots."
 )
 _AXES = {"h": "horizontal", "v": "vertical"}

@@ -17,7 +17,7 @@ DISKS_FOLDER, DISKS_FILE = "BACKBLAZE_2013", "drive_days.csv"
 CITATION = "Backblaze, Inc.: Hard Drive Data and Stats, 2013."
 DESCRIPTION = (
     "Backblaze 2013, an extract of 2,257 hard disks over 40 days, one row per day: all 120 failed "
-    "drives, 137 that vanished, 2,000 sampled survivors (95 % censored, failures "
+    "drives, 137 that vanished, 2,000 sampled survivors (95% censored, failures "
     "over-represented). "
     "The test drives are failed ones only: errors on them say nothing about survivors."
 )
