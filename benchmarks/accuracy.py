@@ -2,8 +2,6 @@
 
     python benchmarks/oof_tables.py STORE --seeds 0            # networks of five folds
     python benchmarks/accuracy.py variants STORE --work WORK   # what each variant gives, held out
-    python benchmarks/oof_tables.py STORE2 --preset best       # networks that hold no units out
-    python benchmarks/accuracy.py variants STORE2 --work WORK --networks best
     python benchmarks/accuracy.py read STORE --work WORK       # the chosen one on the test units
     python benchmarks/accuracy.py runs RUNS                    # runs of grace train --preset best
     python benchmarks/accuracy.py page                         # docs/accuracy.md from the results
@@ -218,13 +216,17 @@ ALL = ("network", *CAUSAL)
 
 
 def variants(held: Rows) -> dict[str, Array]:
-    """Predictions of every variant for the held-out rows, by what it is."""
+    """Predictions of every variant for the held-out rows, by what it is.
+
+    Variants that need predictions which ``held`` does not have are left out.
+    """
     n, b, age = held["network"], held["boosting"], held["age"] / 100.0
     stack = stacked(held, ALL)
     product = [n, b, held["boosting_log"], age, n * age, b * age, n * n, b * b, n * b]
-    found = {
-        "one network": n,
-        "boosting on window statistics": held["window_boosting"],
+    found = {"one network": n}
+    if "window_boosting" in held:
+        found["boosting on window statistics"] = held["window_boosting"]
+    found |= {
         "boosting on causal features": b,
         "boosting, relative error": held["boosting_log"],
         "trajectory similarity": held["similarity"],
@@ -234,17 +236,12 @@ def variants(held: Rows) -> dict[str, Array]:
         "stack, weights by errors": stacked(held, ALL, error_weights),
         "stack, least squares": stack,
         "regression on predictions, age and products": regressed(held, product),
-        "regression on predictions and the unit's earlier predictions": regressed(
-            held,
-            [
-                n,
-                b,
-                held["boosting_log"],
-                age,
-                held["network_lagged"],
-                held["boosting_lagged"],
-            ],
-        ),
+    }
+    if "network_lagged" in held:
+        lagged = [held["network_lagged"], held["boosting_lagged"]]
+        name = "regression on predictions and the unit's earlier predictions"
+        found[name] = regressed(held, [n, b, held["boosting_log"], age, *lagged])
+    found |= {
         CHOSEN: stacked_and_shifted(held, ALL),
         "one network, shifted": shifted(held, n),
     }
@@ -292,29 +289,35 @@ def complete(store: Path, seed: int, datasets: Sequence[str]) -> list[str]:
     return [n for n, files in zip(datasets, paths, strict=True) if all(f.exists() for f in files)]
 
 
+def log_variants(held: Rows, path: Path, **keys: Any) -> None:
+    """Errors of every variant on the held-out rows, into the log."""
+    lines, w = [], held["weight"]
+    for order, (variant, predicted) in enumerate(variants(held).items()):
+        error = predicted - held["y"]
+        figures = {
+            "rmse": float(np.sqrt(np.average(error**2, weights=w))),
+            "nasa_per_unit": float(np.average(nasa_terms(error), weights=w)),
+            "units": int(held["number"].max()) + 1,
+            "rows": len(w),
+        }
+        lines.append({**keys, "variant": variant, "order": order, **figures})
+        print(keys, f"{variant}: {figures['rmse']:.2f} {figures['nasa_per_unit']:.2f}")
+    add_lines(path, lines, ("dataset", "seed", "networks", "variant"))
+
+
 def run_variants(args: argparse.Namespace) -> None:
     for name in complete(args.store, args.seed, args.datasets):
         held, _ = out_of_fold_rows(name, args.seed, args.store, args.work, args.offsets)
-        lines = []
-        for order, (variant, predicted) in enumerate(variants(held).items()):
-            w = held["weight"]
-            lines.append(
-                {
-                    "dataset": name,
-                    "seed": args.seed,
-                    "networks": args.networks,
-                    "variant": variant,
-                    "order": order,
-                    "rmse": float(np.sqrt(np.average((predicted - held["y"]) ** 2, weights=w))),
-                    "nasa_per_unit": float(
-                        np.average(nasa_terms(predicted - held["y"]), weights=w)
-                    ),
-                    "units": int(held["number"].max()) + 1,
-                    "rows": len(w),
-                }
-            )
-            print(f"{name} {variant}: {lines[-1]['rmse']:.2f} {lines[-1]['nasa_per_unit']:.2f}")
-        add_lines(args.log, lines, ("dataset", "seed", "networks", "variant"))
+        log_variants(held, args.log, dataset=name, seed=args.seed, networks="fast")
+
+
+def run_rows(table: pl.DataFrame) -> Rows:
+    """Held-out rows of a run of preset best, from its out-of-fold predictions."""
+    rows = table.filter(pl.col("rul_true").is_between(*SHOWN))
+    number = rows["unit"].rank("dense").to_numpy().astype(int) - 1
+    held: Rows = {n: rows[n].to_numpy() for n in (*ALL, "age", "fold")}
+    held |= {"rul": rows["rul_true"].to_numpy(), "y": rows["rul_capped"].to_numpy()}
+    return held | {"number": number, "weight": 1.0 / np.bincount(number)[number]}
 
 
 def run_read(args: argparse.Namespace) -> None:
@@ -354,6 +357,10 @@ def run_runs(args: argparse.Namespace) -> None:
         evaluation, _ = read_metrics(metrics.parent)
         model, config = load_stacked_run(metrics.parent)
         last = evaluation.model.last_cycle
+        if args.predictor is None:
+            assert model.oof_ is not None
+            dataset, held = evaluation.protocol.dataset, run_rows(model.oof_)
+            log_variants(held, args.log, dataset=dataset, seed=config.seed, networks="best")
         lines.append(
             {
                 "dataset": evaluation.protocol.dataset,
@@ -387,13 +394,15 @@ def page() -> str:
 
 
 def variant_table(log: Sequence[dict[str, Any]]) -> list[str]:
-    """One line per variant: RMSE and NASA score per unit on each dataset."""
-    cells = {(e["variant"], e["dataset"]): e for e in log}
+    """One line per variant: RMSE and NASA score per unit on each dataset, mean over seeds."""
     order = {e["variant"]: e["order"] for e in log}
     rows = []
     for variant in sorted(order, key=order.__getitem__):
-        found = [cells.get((variant, name)) for name in DATASETS]
-        text = ["–" if e is None else f"{e['rmse']:.2f} / {e['nasa_per_unit']:.2f}" for e in found]
+        text = []
+        for name in DATASETS:
+            found = [e for e in log if (e["variant"], e["dataset"]) == (variant, name)]
+            means = (np.mean([e[key] for e in found]) for key in ("rmse", "nasa_per_unit") if found)
+            text.append(" / ".join(f"{m:.2f}" for m in means) or "–")
         rows.append([f"**{variant}**" if variant == CHOSEN else variant, *text])
     return markdown(["variant", *DATASETS], rows)
 
@@ -434,7 +443,6 @@ def main() -> None:
         command.add_argument("store", type=Path)
         command.add_argument("--work", type=Path, required=True)
         command.add_argument("--seed", type=int, default=0)
-        command.add_argument("--networks", choices=("fast", "best"), default="fast")
         command.add_argument("--offsets", action="store_true", help="with the variants of offsets")
         command.add_argument("--datasets", nargs="+", default=list(DATASETS))
         command.add_argument("--log", type=Path, default=LOG)
@@ -443,6 +451,7 @@ def main() -> None:
     command = commands.add_parser("runs")
     command.add_argument("folder", type=Path)
     command.add_argument("--readings", type=Path, default=READINGS)
+    command.add_argument("--log", type=Path, default=LOG)
     command.add_argument("--predictor", help="name in the table, if not that of the preset")
     command.set_defaults(call=run_runs)
     commands.add_parser("page").set_defaults(call=run_page)

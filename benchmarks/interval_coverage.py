@@ -60,14 +60,14 @@ def coverage(
 def table(measured: dict[str, dict[str, dict[str, float]]], repetitions: int) -> str:
     """The measurement as Markdown."""
     lines = [
-        f"Measured coverage of nominal 95% intervals ({repetitions} simulated test sets each):",
+        f"Measured coverage of nominal 95% intervals ({repetitions:,} simulated test sets each):",
         "",
         "| units | errors | RMSE | MAE | NASA score |",
         "| ---: | --- | ---: | ---: | ---: |",
     ]
     for n, by_kind in measured.items():
         for kind, found in by_kind.items():
-            figures = " | ".join(f"{found[name]:.2f}" for name in METRICS)
+            figures = " | ".join(f"{found[name]:.0%}" for name in METRICS)
             lines.append(f"| {n} | {kind} | {figures} |")
     return "\n".join(lines)
 

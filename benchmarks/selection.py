@@ -98,7 +98,7 @@ def summary(lines: list[dict]) -> list[tuple[str, ...]]:
             mean = np.mean([by["all"][s] for s in seeds])
             error = d.std(ddof=1) / np.sqrt(d.size)
             name = {"rmse": "RMSE", "nasa": "NASA/n"}[metric]
-            difference = f"{d.mean():+.3f} ± {error:.3f}"
+            difference = f"{d.mean():+.3f} ± {error:.3f}".replace("-", "−")
             rows.append((dataset, name, str(d.size), f"{mean:.3f}", difference))
     return rows
 
@@ -124,7 +124,7 @@ def main() -> None:
                     lines.append(train(dataset, seed, rows))
                     with args.out.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(lines[-1]) + "\n")
-    heads = ("data", "figure", "seeds", "all rows", "truncated minus all (± standard error)")
+    heads = ("data", "metric", "seeds", "all rows", "truncated minus all (± standard error)")
     rows = markdown(heads, summary(lines))
     print("\n".join(rows))
     if args.write:

@@ -8,6 +8,8 @@ from typing import Any
 
 from document import markdown, replace_between
 
+from grace.formatting import interval, signed
+
 COVERAGE = 0.9
 GUIDE = Path(__file__).parents[1] / "docs" / "uncertainty.md"
 SCORES = ["", "CRPS", "interval score 90%", "coverage", "mean width"]
@@ -55,16 +57,16 @@ def score_row(name: str, which: str, metrics: Metrics, *, zones: bool = True) ->
 def difference_rows(name: str, test: Metrics) -> list[list[str]]:
     """Differences to each reference with their intervals, and the widths near and far."""
     rows = [
-        [f"{name}, model − `{which}`", *(f"{p['value']:+.2f} {limits(p, '+.2f')}" for p in parts)]
+        [f"{name}, model − `{which}`", *(f"{signed(p['value'])} ({limits(p)})" for p in parts)]
         for which, parts in test["differences"].items()
     ]
     near, far = test["width_near_failure"], test["width_at_80_to_125"]
     return [*rows, [f"{name}, mean width at ≤ 30 and at 80–125", f"{near:.1f}", f"{far:.1f}"]]
 
 
-def limits(part: Metrics, form: str) -> str:
-    """An interval in brackets."""
-    return f"[{part['interval']['low']:{form}}, {part['interval']['high']:{form}}]"
+def limits(part: Metrics) -> str:
+    """The interval of a difference."""
+    return interval(part["interval"]["low"], part["interval"]["high"])
 
 
 def summary(name: str, test: Metrics) -> str:
@@ -80,7 +82,7 @@ def summary(name: str, test: Metrics) -> str:
         )
     for which, parts in test["differences"].items():
         lines += [
-            f"{name} model − {which}, {p['metric']}: {p['value']:.2f} {limits(p, '.2f')}"
+            f"{name} model − {which}, {p['metric']}: {signed(p['value'])} ({limits(p)})"
             for p in parts
         ]
     near, far = test["width_near_failure"], test["width_at_80_to_125"]

@@ -106,8 +106,8 @@ def grid(
 
         if PRESETS[base.preset].stacked:
             stop(
-                f"--preset {base.preset} combines several kinds of models, which no grid of methods "
-                f"compares: use `grace train --preset {base.preset}` for each dataset and seed"
+                f"--preset {base.preset} combines several kinds of models, which no grid compares: "
+                f"use `grace train --preset {base.preset}` for each dataset and seed"
             )
         from grace.experiments import DEFAULT_METHODS, SEEDS, grid_configs, runs_table, write_runs
         from grace.experiments import grid as run_grid

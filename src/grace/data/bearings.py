@@ -20,8 +20,8 @@ CITATION = (
 )
 DESCRIPTION = (
     "FEMTO-ST PRONOSTIA, 17 bearings measured until failure at three constant loads; features of "
-    "the vibration of two axes every 10 seconds. Two learning bearings per load, lives of 230 to 2803 "
-    "snapshots."
+    "the vibration of two axes every 10 seconds. Two learning bearings per load, lives of 230 to "
+    "2803 snapshots."
 )
 _AXES = {"h": "horizontal", "v": "vertical"}
 _FEATURES = {
