@@ -2,7 +2,7 @@
 
 For each dataset of ``benchmarks/results/grid`` and each of its seeds the task gradients are
 measured as `grace diagnose` does (training units only). The advice is then compared with every
-other outer method that the grid has with the same inner loss, over common seeds:
+other outer balancer that the grid has with the same inner loss, over common seeds:
 
 * right: no method is better by a paired t-test at 5%, corrected by Holm over the methods;
 * excess (``loss``): RMSE of the advice minus that of the best method of the grid (mean over seeds).

@@ -125,7 +125,7 @@ def test_options_reach_their_half_and_are_checked() -> None:
     method = build_method("grace", inner_options={"max_rul": 60.0}, outer_options={"beta": 0.5})
     assert method.outer.init_options()["beta"] == 0.5
     assert method.inner(torch.tensor([61.0]), torch.tensor([60.0])).item() == pytest.approx(1.0)
-    with pytest.raises(ValueError, match=r"outer method 'gaba'.*betta"):
+    with pytest.raises(ValueError, match=r"outer balancer 'gaba'.*betta"):
         build_method("grace", outer_options={"betta": 0.5})
     with pytest.raises(ValueError, match="no option 'cap'"):
         build_method("grace", inner_options={"cap": 60.0})

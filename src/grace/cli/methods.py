@@ -18,7 +18,7 @@ def methods() -> None:
     inner = Table("inner loss", "description", title="Inner axis: weights of samples")
     for name, function in INNER_LOSSES.items():
         inner.add_row(name, (function.__doc__ or "").splitlines()[0].replace("``", ""))
-    outer = Table("outer method", "description", title="Outer axis: weights of tasks")
+    outer = Table("outer balancer", "description", title="Outer axis: weights of tasks")
     for name, outer_method in OUTER_METHODS.items():
         outer.add_row(name, outer_method.summary)
     for table in (named, inner, outer):

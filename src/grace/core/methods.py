@@ -113,7 +113,7 @@ NAMED_METHODS: dict[str, NamedMethod] = {
 
 
 def parse_method(name: str) -> tuple[str, str, str | None]:
-    """Split a method's name into inner loss, outer method and the outer's argument.
+    """Split a method's name into inner loss, outer balancer and the outer's argument.
 
     Raises:
         ValueError: the name is not of a known form; the message says what is near it.
@@ -194,6 +194,6 @@ def build_method(
         given: dict[str, Any] = {} if n_tasks == 2 else {"n_tasks": n_tasks}
         balancer = OUTER_METHODS[outer].build(*arguments, **{**given, **(outer_options or {})})
     except TypeError as error:
-        raise ValueError(f"outer method {outer!r}: {error}") from error
+        raise ValueError(f"outer balancer {outer!r}: {error}") from error
     options = dict(inner_options or {})
     return Method(name, inner, build_inner_loss(inner, **options), balancer, options)

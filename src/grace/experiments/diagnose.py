@@ -52,7 +52,7 @@ class Diagnosis(NamedTuple):
         planned_steps: steps of the whole training, if it does not stop early.
         floor_from: first step at which GABA's average would be below its floor; None: never.
         floor_share: share of the planned steps that GABA would spend on its floor.
-        method: recommended outer method with the given inner loss.
+        method: recommended outer balancer with the given inner loss.
         reason: why, in one or two sentences.
     """
 
@@ -112,7 +112,7 @@ def diagnose(
 
     Args:
         config: of the training that is planned. Its inner loss is used, because it decides the
-            norm of the RUL gradient; its outer method is replaced by equal weights.
+            norm of the RUL gradient; its outer balancer is replaced by equal weights.
         dataset: the data; None loads ``config.dataset``. For a fleet, everything but method and
             seed is derived from it, as the network of :class:`~grace.RULModel` does.
         data_root: where the data is; None searches the usual places.
@@ -227,7 +227,7 @@ def floor_share(ratios: Array, steps: int) -> tuple[int | None, float]:
 
 
 def advise(ratio: float, cosine: float, conflict_share: float, floor: float) -> tuple[str, str]:
-    """Recommended outer method and the reason.
+    """Recommended outer balancer and the reason.
 
     Args:
         ratio: median ratio of the gradient norms.
