@@ -80,3 +80,17 @@ def test_a_stacked_preset_measures_gradients_on_every_tenth_step() -> None:
     assert best.features.trend_rows == ()
     assert configuration(fleet, LabelConfig(), "grace", "fast").method.outer_options == {}
     assert configuration(fleet, LabelConfig(), "amnl", "best").method.outer_options == {}
+
+
+def test_a_large_fleet_measures_gradients_on_every_tenth_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = load_dataset("sim", n_train=8, n_test=1).train
+    monkeypatch.setattr(network, "_LARGE", 8)
+    large = network.network_configuration(fleet, LabelConfig(), "grace", "fast")
+    assert large.method.outer_options == {"update_every": 10}
+    amnl = network.network_configuration(fleet, LabelConfig(), "amnl", "fast")
+    assert amnl.method.outer_options == {}
+    monkeypatch.setattr(network, "_LARGE", 9)
+    small = network.network_configuration(fleet, LabelConfig(), "grace", "fast")
+    assert small.method.outer_options == {}

@@ -34,7 +34,10 @@ __all__ = ["Network", "fixed_epochs", "network_configuration"]
 _GRID = 4096.0  # inputs are rounded to this fraction of a standard deviation
 _CHUNK_ROWS = 100_000  # rows preprocessed at a time when predicting
 _MAX_SENSORS = 48
-_UPDATE_EVERY = 10  # steps of a stacked preset between measurements of the gradient norms
+# Steps between measurements of the gradient norms where time counts: with stacked presets, and
+# with this many units of known life.
+_UPDATE_EVERY = 10
+_LARGE = 1000
 _VALIDATION_PER_UNIT = 40
 _VALIDATION_WINDOWS = 4000  # evaluated after every epoch, which would take longer than the training
 
@@ -179,16 +182,19 @@ def network_configuration(
 ) -> RunConfig:
     """Configuration of the network for a fleet: derived from it where the preset leaves it open."""
     values = dict(derive_defaults(fleet, cap=labels.cap).values)
-    outer_options = {}
+    outer_options: dict[str, int] = {}
     if PRESETS[preset].stacked:
         epochs = fixed_epochs(values["training"]["epochs"], preset)
         values["training"] = {**values["training"], "epochs": epochs}
         # Held-out engines of FD002 and FD004: trend channels gained nothing and cost time.
         values["features"] = {**values["features"], "trend_rows": ()}
-        if isinstance(MethodConfig(name=method).build().outer, GABALoss):
-            outer_options["update_every"] = _UPDATE_EVERY
     elif preset != DEFAULT_PRESET:
         values = {k: v for k, v in values.items() if k not in ("model", "training")}
+    known = int(fleet.units["rul_at_end"].is_not_null().sum())
+    if (PRESETS[preset].stacked or known >= _LARGE) and isinstance(
+        MethodConfig(name=method).build().outer, GABALoss
+    ):
+        outer_options["update_every"] = _UPDATE_EVERY
     sensors = None
     if len(fleet.schema.sensors) > _MAX_SENSORS and shared is not None:
         sensors = shared.features.sensors_
