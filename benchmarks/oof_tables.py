@@ -2,10 +2,8 @@
 
     python benchmarks/oof_tables.py STORE --datasets FD001 FD002 --folds 5 --seeds 0
 
-With ``--preset best`` the networks learn from all units of the other folds, as those of that preset
-do; else some of these units are held out to select the epoch. Every fold is a file
-``STORE/<dataset>-seed<s>-fold<k>.npz``; finished files are kept, so an interrupted run continues.
-Test units are predicted, their labels are not read.
+Every fold is a file ``STORE/<dataset>-seed<s>-fold<k>.npz``; finished files are kept, so an
+interrupted run continues. Test units are predicted, their labels are not read.
 """
 
 from __future__ import annotations
@@ -27,11 +25,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import capped_rul
 from grace.data.windows import WindowSet
-from grace.evaluation import rmse
 from grace.evaluation.baselines import window_statistics
 from grace.experiments.training_data import TrainingData, build_training_data, load_data
 from grace.training.config import RunConfig
-from grace.training.presets import PRESETS
 from grace.training.trainer import Trainer, copy_with_weights
 
 
@@ -89,15 +85,10 @@ def fold_arrays(config: RunConfig, whole: Dataset, held: list[Any]) -> dict[str,
     trainer = Trainer(
         parts.model, config.method.build(cap=config.labels.cap), config.training, seed=config.seed
     )
-    arrays: dict[str, np.ndarray] = {}
-    if config.training.schedule == "cosine":
-        table = parts.preprocessor.transform(data.train)
-        every = WindowSet.build(table, data.train, config.labels, config.windows)
-        weights = trainer.fit(every, {}, select=None).final
-    else:
-        best = trainer.fit(parts.train, parts.monitors, select="validation").best["validation"]
-        weights, arrays["validation_rmse"] = best.weights, np.array(best.rmse)
-    model = copy_with_weights(parts.model, weights)
+    fit = trainer.fit(parts.train, parts.monitors, select="validation")
+    best = fit.best["validation"]
+    model = copy_with_weights(parts.model, best.weights)
+    arrays: dict[str, np.ndarray] = {"validation_rmse": np.array(best.rmse)}
     inputs = boosting_inputs(parts, data.train, config.windows.length)
     boosting = HistGradientBoostingRegressor(
         early_stopping=False, max_iter=150, learning_rate=0.06, random_state=config.seed
@@ -138,9 +129,6 @@ def main() -> None:
     for seed in args.seeds:
         for name in args.datasets:
             config = RunConfig.load(preset=args.preset, overrides={"dataset": name, "seed": seed})
-            if PRESETS[args.preset].stacked:
-                method = config.method.model_copy(update={"outer_options": {"update_every": 10}})
-                config = config.model_copy(update={"method": method})
             whole = load_data(config, args.data_root)
             for fold, held in enumerate(unit_folds(whole.train, args.folds, seed=0)):
                 path = args.store / f"{name}-seed{seed}-fold{fold}.npz"
@@ -153,9 +141,8 @@ def main() -> None:
                 partial = path.with_suffix(".partial.npz")
                 np.savez(partial, **arrays)
                 partial.rename(path)
-                held_out = np.minimum(arrays["held_rul"], config.labels.cap)
-                score = float(rmse(held_out, arrays["held_network"]))
-                print(f"{path.name} held-out RMSE {score:.2f} in {seconds:.0f} s", flush=True)
+                score = float(arrays["validation_rmse"])
+                print(f"{path.name} validation RMSE {score:.2f} in {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -86,11 +86,11 @@ def test_a_large_fleet_measures_gradients_on_every_tenth_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fleet = load_dataset("sim", n_train=8, n_test=1).train
-    monkeypatch.setattr(network, "_LARGE", 8)
+    monkeypatch.setattr(network, "LARGE_FLEET", 8)
     large = network.network_configuration(fleet, LabelConfig(), "grace", "fast")
     assert large.method.outer_options == {"update_every": 10}
     amnl = network.network_configuration(fleet, LabelConfig(), "amnl", "fast")
     assert amnl.method.outer_options == {}
-    monkeypatch.setattr(network, "_LARGE", 9)
+    monkeypatch.setattr(network, "LARGE_FLEET", 9)
     small = network.network_configuration(fleet, LabelConfig(), "grace", "fast")
     assert small.method.outer_options == {}

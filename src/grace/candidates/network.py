@@ -13,7 +13,7 @@ import torch
 from grace.candidates.base import Array, Candidate, Index, State
 from grace.candidates.shared import SharedFeatures
 from grace.core.gaba import GABALoss
-from grace.data.defaults import derive_defaults
+from grace.data.defaults import LARGE_FLEET, derive_defaults
 from grace.data.feature_table import FeatureTable
 from grace.data.fleet import Fleet
 from grace.data.input_flags import InputWarning
@@ -34,10 +34,8 @@ __all__ = ["Network", "fixed_epochs", "network_configuration"]
 _GRID = 4096.0  # inputs are rounded to this fraction of a standard deviation
 _CHUNK_ROWS = 100_000  # rows preprocessed at a time when predicting
 _MAX_SENSORS = 48
-# Steps between measurements of the gradient norms where time counts: with stacked presets, and
-# with this many units of known life.
+# Steps between measurements of the gradient norms, with stacked presets and large fleets.
 _UPDATE_EVERY = 10
-_LARGE = 1000
 _VALIDATION_PER_UNIT = 40
 _VALIDATION_WINDOWS = 4000  # evaluated after every epoch, which would take longer than the training
 
@@ -191,7 +189,7 @@ def network_configuration(
     elif preset != DEFAULT_PRESET:
         values = {k: v for k, v in values.items() if k not in ("model", "training")}
     known = int(fleet.units["rul_at_end"].is_not_null().sum())
-    if (PRESETS[preset].stacked or known >= _LARGE) and isinstance(
+    if (PRESETS[preset].stacked or known >= LARGE_FLEET) and isinstance(
         MethodConfig(name=method).build().outer, GABALoss
     ):
         outer_options["update_every"] = _UPDATE_EVERY

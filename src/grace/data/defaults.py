@@ -11,12 +11,13 @@ import numpy as np
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 
-__all__ = ["FleetDefaults", "derive_defaults"]
+__all__ = ["LARGE_FLEET", "FleetDefaults", "derive_defaults"]
 
 _CAP_SHARE = 0.6
 _KFOLD_BELOW = 40  # units of known life
-_LARGE = 1000  # units of known life; their number replaces steps over the same windows
 _STEPS_PER_LIFE = 300  # rows of a typical life above which rows are aggregated
+LARGE_FLEET = 1000
+"""Units of known life from which training time counts more than further folds and steps."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def _training(found: _Collected, n_known: int, n_windows: int) -> None:
         40 if many else 20,
         "an epoch is a sample of the windows: neighbours are near copies.",
     )
-    epochs = 15 if few else 20 if n_known >= _LARGE else 30 if many else 60
+    epochs = 15 if few else 20 if n_known >= LARGE_FLEET else 30 if many else 60
     found.set(
         "training.epochs",
         epochs,

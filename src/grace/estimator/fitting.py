@@ -11,7 +11,7 @@ import polars as pl
 
 from grace.candidates import SCREENED, CandidateOptions, Stack, fit_each, out_of_fold
 from grace.candidates.network import Network, fixed_epochs
-from grace.data.defaults import FleetDefaults, derive_defaults
+from grace.data.defaults import LARGE_FLEET, FleetDefaults, derive_defaults
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig
 from grace.data.preprocessing import Preprocessor, PreprocessorConfig
@@ -29,7 +29,6 @@ __all__ = ["DEFAULT_METHOD", "candidate_options", "learn"]
 
 DEFAULT_METHOD = "grace"
 _FOLDS = 5
-_HALVES_FROM = 1000  # units of known life
 
 
 def candidate_options(params: Mapping[str, Any]) -> CandidateOptions:
@@ -55,7 +54,7 @@ def _folds(fleet: Fleet, defaults: FleetDefaults) -> tuple[int, str]:
     """Number of folds in which the candidates are compared, and why."""
     known = int(fleet.units["rul_at_end"].is_not_null().sum())
     of = f"{known} units of known life"
-    if known >= _HALVES_FROM:
+    if known >= LARGE_FLEET:
         return 2, f"2 folds by unit: half of {of} teaches as much as four fifths, in less time."
     if defaults.validation == "kfold":
         return defaults.n_folds, defaults.reasons["validation"]
