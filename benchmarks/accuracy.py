@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from document import markdown
+from accuracy_text import CHOSEN, DATASETS, LOG, PAGE, READINGS, page, read_lines
 from oof_tables import unit_folds
 
 from grace.candidates import CANDIDATES, EarlyShift, SharedFeatures
@@ -33,19 +33,10 @@ from grace.data.readers import load_dataset
 from grace.evaluation import nasa_score, rmse
 from grace.evaluation.metrics import nasa_terms
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-LOG, READINGS, PAGE = (
-    RESULTS / "accuracy.jsonl",
-    RESULTS / "accuracy.readings.jsonl",
-    ROOT / "docs" / "accuracy.md",
-)
-DATASETS = ("FD001", "FD002", "FD003", "FD004")
 FOLDS, CAP = 5, 125.0
 SHOWN = (5.0, 150.0)  # RUL of the truncations that are evaluated
 STEP = 3  # every third row of them
 CAUSAL = ("linear", "boosting", "boosting_log", "similarity")
-CHOSEN = "stack, shifted"
 Array = np.ndarray
 Rows = dict[str, Array]
 
@@ -278,11 +269,6 @@ def add_lines(path: Path, lines: Sequence[dict[str, Any]], keys: Sequence[str]) 
     path.write_text("".join(json.dumps(line) + "\n" for line in every), encoding="utf-8")
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a results file; none if there is no file."""
-    return [json.loads(s) for s in path.read_text().splitlines()] if path.exists() else []
-
-
 def complete(store: Path, seed: int, datasets: Sequence[str]) -> list[str]:
     """Datasets of which all folds are in the store."""
     paths = [[store / f"{n}-seed{seed}-fold{k}.npz" for k in range(FOLDS)] for n in datasets]
@@ -378,55 +364,6 @@ def run_runs(args: argparse.Namespace) -> None:
         )
     add_lines(args.readings, lines, ("from", "dataset", "seed", "predictor"))
     print(f"{len(lines)} runs")
-
-
-def page() -> str:
-    """docs/accuracy.md from the two results files."""
-    log, readings = read_lines(LOG), read_lines(READINGS)
-    text = (ROOT / "benchmarks" / "accuracy_page.md").read_text(encoding="utf-8")
-    for mark, lines in {
-        "{variants}": variant_table([e for e in log if e["networks"] == "fast"]),
-        "{variants_best}": variant_table([e for e in log if e["networks"] == "best"]),
-        "{readings}": reading_table(readings),
-    }.items():
-        text = text.replace(mark, "\n".join(lines))
-    return text
-
-
-def variant_table(log: Sequence[dict[str, Any]]) -> list[str]:
-    """One line per variant: RMSE and NASA score per unit on each dataset, mean over seeds."""
-    order = {e["variant"]: e["order"] for e in log}
-    rows = []
-    for variant in sorted(order, key=order.__getitem__):
-        text = []
-        for name in DATASETS:
-            found = [e for e in log if (e["variant"], e["dataset"]) == (variant, name)]
-            means = (np.mean([e[key] for e in found]) for key in ("rmse", "nasa_per_unit") if found)
-            text.append(" / ".join(f"{m:.2f}" for m in means) or "–")
-        rows.append([f"**{variant}**" if variant == CHOSEN else variant, *text])
-    return markdown(["variant", *DATASETS], rows)
-
-
-def reading_table(readings: Sequence[dict[str, Any]]) -> list[str]:
-    """One line per predictor: mean over the seeds that were read, and their number."""
-    rows = []
-    kinds = sorted({(e["from"], e["predictor"]) for e in readings})
-    for source, predictor in kinds:
-        row = [predictor if source == "folds" else f"grace train --preset {predictor}"]
-        for name in DATASETS:
-            mine = [
-                e for e in readings
-                if (e["from"], e["predictor"], e["dataset"]) == (source, predictor, name)
-            ]  # fmt: skip
-            seeds = "seed" if len(mine) == 1 else "seeds"
-            row.append(
-                f"{np.mean([e['rmse'] for e in mine]):.2f} / "
-                f"{np.mean([e['nasa'] for e in mine]):.0f} ({len(mine)} {seeds})"
-                if mine
-                else "–"
-            )
-        rows.append(row)
-    return markdown(["predictor", *DATASETS], rows)
 
 
 def run_page(args: argparse.Namespace) -> None:

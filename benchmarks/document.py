@@ -80,7 +80,7 @@ def training_step(result: Result) -> list[str]:
 
 
 def stages(result: Result, batch: int = 256) -> list[str]:
-    """Where the time of an exact step goes, and the rest of the distance to the floor."""
+    """Where the time of an exact step goes, and the rest of the distance to the limit."""
     lines = []
     for table in ("stage", "block"):
         for precision in ("fp32", "bf16"):
@@ -100,7 +100,13 @@ def stages(result: Result, batch: int = 256) -> list[str]:
                         "–" if apart is None else f"{apart:.0f}%",
                     ]
                 )
-    heads = ["stage", "precision", "of the exact step", "of the floor's rate", "of the distance"]
+    heads = [
+        "stage",
+        "precision",
+        "of the exact step",
+        "of the measured rate",
+        "of the time above the limit",
+    ]
     return markdown(heads, lines)
 
 

@@ -128,6 +128,7 @@ def _reference(args: argparse.Namespace, scratch: Path) -> Path:
             "evaluate_baselines": False,
             "dataset_options": {"n_train": 8, "n_test": 8} if args.quick else {},
             "windows": {"length": 8} if args.quick else {},
+            "model": {"lstm_hidden": 8, "conv_channels": [8, 8, 8]} if args.quick else {},
             "training": {**training, "ema_warmup": True, "warmup_epochs": 1, "device": "cpu"},
         },
     )

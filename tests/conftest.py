@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -13,6 +15,9 @@ from markupsafe import Markup
 from grace.data.cmapss_files import find_data_root
 from grace.data.errors import DataError
 from grace.formatting import printable
+
+if TYPE_CHECKING:
+    from grace.data import Dataset
 
 # A busy machine is not a slow test.
 settings.register_profile("grace", deadline=None)
@@ -59,6 +64,19 @@ def quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     # torch._dynamo comes with the first optimizer.
     context.set_forkserver_preload(["grace.experiments.workers", "torch._dynamo", "sklearn"])
     monkeypatch.setattr(workers, "get_context", lambda method: context)
+
+
+@pytest.fixture
+def small_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulated fleet has 24 + 16 units where no other number is asked for."""
+    from grace.data.readers import READERS
+
+    sim = READERS["sim"]
+
+    def read(root: Path | None, **options: Any) -> Dataset:
+        return sim.read(root, **{"n_train": 24, "n_test": 16, **options})
+
+    monkeypatch.setitem(READERS, "sim", replace(sim, read=read))
 
 
 @pytest.fixture(scope="session")

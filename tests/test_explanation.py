@@ -41,7 +41,7 @@ def model(data: Dataset) -> grace.RULModel:
 @pytest.fixture(scope="module")
 def worn(data: Dataset) -> pl.DataFrame:
     """Test units that are close to failure."""
-    units = data.test.units.filter(pl.col("rul_at_end") <= 25).head(6)
+    units = data.test.units.filter(pl.col("rul_at_end") <= 25).head(4)
     assert set(units["fault_mode"]) == {"HPC", "fan"}
     return units
 

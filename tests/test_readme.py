@@ -47,6 +47,7 @@ def test_commands_of_the_pages_parse(line: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_simulation")
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_python_of_the_pages_runs_in_order(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,9 +12,11 @@ import polars as pl
 import pytest
 
 from grace.candidates import CANDIDATES, SCREENED, Candidate, fit_each, predict_each
+from grace.candidates.network import network_configuration
 from grace.data import DataError, Fleet, FleetSchema
 from grace.data.labels import LabelConfig
 from grace.prediction.state_files import read_state, write_state
+from grace.training.config import RunConfig
 
 QUICK = [n for n in CANDIDATES if n not in SCREENED]
 # The network is trained for each test: minutes.
@@ -81,6 +83,18 @@ def make(
 
 def fitted(name: str, fleet: Fleet, cap: float = CAP) -> Candidate:
     return CANDIDATES[name]().fit(fleet, LabelConfig(cap=cap), seed=3)
+
+
+@pytest.fixture(autouse=True)
+def _short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine epochs of the network: what is tested here does not need the last cycle of accuracy."""
+
+    def short(*args: Any, **options: Any) -> RunConfig:
+        config = network_configuration(*args, **options)
+        training = config.training.model_copy(update={"epochs": 9})
+        return config.model_copy(update={"training": training})
+
+    monkeypatch.setattr("grace.candidates.network.network_configuration", short)
 
 
 @cache

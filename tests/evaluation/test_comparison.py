@@ -217,3 +217,29 @@ def test_two_perfect_predictors_do_not_differ(metric):
     found = paired_bootstrap(metric, true, true, true, seed=0)
     assert (found.value, found.interval.low, found.interval.high) == (0.0, 0.0, 0.0)
     assert not found.excludes_zero
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_equal_up_to_rounding_whatever_the_unit(size):
+    base = np.array([10.1, 10.2, 9.9, 10.4, 10.3, 9.7]) * size
+    (equal,) = paired_tests({"a": base, "b": base + 0.1 * size})
+    assert equal.d_z is None
+    (other,) = paired_tests({"a": base, "b": base + size * np.linspace(0.1, 0.11, 6)})
+    assert other.d_z is not None
+
+
+def test_blocks_in_which_all_are_equal_are_no_difference_though_the_blocks_differ():
+    found = friedman_nemenyi([[1, 1, 1], [2, 2, 2], [3, 3, 3]], "abc")
+    assert (found.statistic, found.p_value) == (0.0, 1.0)
+
+
+def test_bad_scores_are_named():
+    with pytest.raises(ValueError, match="worse"):
+        paired_tests({"good": [1.0] * 5, "worse": [1.0, math.nan, 1.0, 1.0, 1.0]})
+
+
+def test_an_interval_against_a_perfect_predictor_is_finite():
+    truth = np.arange(30.0)
+    rng = np.random.default_rng(0)
+    found = paired_bootstrap("rmse", truth, truth, truth + rng.normal(0, 2, 30), seed=0)
+    assert found.interval.low <= found.interval.high < 0.0

@@ -96,7 +96,7 @@ def test_runs_at_once_give_the_bits_of_runs_alone(
     plain: dict[str, RunConfig],
     tmp_path: Path,
     one_thread: None,
-    request: pytest.FixtureRequest,
+    quick_workers: None,
 ) -> None:
     events: list[Event] = []
     result = grid(
@@ -118,7 +118,6 @@ def test_runs_at_once_give_the_bits_of_runs_alone(
         assert mine[-1].kind == "finished"
         assert [e.fraction for e in mine if e.kind == "progress"][-1] == 1.0
 
-    request.getfixturevalue("quick_workers")  # new interpreters were used above
     again = grid(plain, tmp_path / "grid", parallel_runs=2, threads_per_run=1)
     assert [e.kind for e in again.outcomes.values()] == ["already finished"] * 4
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from grace.data.readers import load_dataset
 from grace.evaluation import BASELINES, ConstantBaseline, prognostics_summary
 from grace.experiments.run import evaluate_run, read_metrics, run, run_name
 from grace.experiments.run_dir import lock_run_dir
+from grace.experiments.run_evaluation import differences
 from grace.experiments.selection_rows import truncated_windows
 from grace.experiments.training_data import build_training_data
 from grace.prediction import Artifact, ArtifactError, Predictor
@@ -181,6 +184,9 @@ def test_test_selection_takes_the_epoch_that_is_best_on_the_test_set(on_test: An
 def test_names_of_runs(tiny: Tiny) -> None:
     fast = RunConfig.load(preset="fast", overrides={"seed": 3})
     assert run_name(fast) == "sim-grace-fast-seed3"
+    assert (
+        run_name(RunConfig.load(preset="paper", overrides={"seed": 3})) == "sim-grace-paper-seed3"
+    )
     assert run_name(tiny(select_on="test")).startswith("sim-grace-paper-seed3-test-selected-")
     values = tiny().model_dump() | {"method": {"name": "mse+fixed:0.0477"}}
     assert not set(run_name(RunConfig.model_validate(values))) & set("/:\\ ")
@@ -266,8 +272,6 @@ def test_evaluating_again_gives_the_same(done: Any) -> None:
 
 
 def test_any_figure_that_was_changed_is_named(done: Any, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(done.folder, tmp_path / "copy")
     path = tmp_path / "copy" / "metrics.json"
     content = json.loads(path.read_text())
@@ -275,6 +279,50 @@ def test_any_figure_that_was_changed_is_named(done: Any, tmp_path: Path) -> None
     path.write_text(json.dumps(content))
     _, differing = evaluate_run(tmp_path / "copy")
     assert differing == ["model.last_cycle.raw.nasa_sum"]
+
+
+def test_what_counts_as_the_same_figure() -> None:
+    stored = {"rmse": 100.0, "bias": 0.0, "rows": [{"n": 3, "mae": math.nan}]}
+
+    def changed(**values: Any) -> list[str]:
+        return differences(stored, stored | values)
+
+    assert changed() == []
+    assert changed(rmse=100.05, bias=0.0005) == []
+    assert changed(rmse=100.2, bias=0.01) == ["rmse", "bias"]
+    assert changed(rows=[{"n": 4, "mae": 1.0}]) == ["rows[0].n", "rows[0].mae"]
+    assert changed(rows=[]) == ["rows"]
+    assert changed(rmse="100") == ["rmse"]
+    assert differences(stored, {"rmse": 100.0}, "model") == ["model"]
+
+
+def test_a_run_trained_again_replaces_the_finished_one(
+    done: Any, tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(done.folder, folder)
+    stages: list[str] = []
+    config = tiny(training={"epochs": 1})
+    again = run(config, folder, dataset=data, overwrite=True, on_stage=stages.append)
+    assert again.folder == folder
+    assert Artifact.load(folder).config.training.epochs == 1
+    assert len(read_jsonl(folder / "history.jsonl")) == 1
+    assert any("train" in stage for stage in stages)
+    assert [p.name for p in tmp_path.iterdir()] == ["again"]
+    _, differing = evaluate_run(folder)
+    assert differing == []
+
+
+def test_rows_carry_the_condition_they_were_normalised_for(tiny: Tiny, tmp_path: Path) -> None:
+    options = tiny().dataset_options | {"n_conditions": 3}
+    config = tiny(dataset_options=options, training={"epochs": 1})
+    folder = run(config, tmp_path / "run").folder
+    fleet = load_dataset("sim", **options).test
+    conditions = Artifact.load(folder).preprocessor.conditions_
+    expected, _ = conditions.assign(fleet.values(fleet.schema.settings))
+    stored = pl.read_parquet(folder / "predictions.parquet")["condition"].to_list()
+    assert stored == expected.tolist()
+    assert len(set(stored)) == 3
 
 
 def test_test_labels_do_not_steer_a_test_selected_training(
@@ -473,8 +521,6 @@ def test_a_fleet_of_ones_own_goes_under_its_own_name(
 
 
 def test_evaluating_on_other_data_is_refused(done: Any, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(done.folder, tmp_path / "copy")
     path = tmp_path / "copy" / "artifact.json"
     content = json.loads(path.read_text())

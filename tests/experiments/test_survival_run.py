@@ -14,7 +14,7 @@ import torch
 
 from grace.data import Dataset
 from grace.experiments.run import evaluate_run, run
-from grace.experiments.training_data import build_training_data
+from grace.experiments.training_data import build_training_data, survival_edges
 from grace.prediction import Artifact, ArtifactError, Predictor
 from grace.training.config import RunConfig
 
@@ -120,3 +120,37 @@ def test_running_units_go_through_a_whole_run(tiny: Tiny, data: Dataset, tmp_pat
     result = run(tiny(**ON), tmp_path / "r", dataset=censored(data))
     interval = Predictor.load(result.folder).predict_interval(data.test)
     assert np.isfinite(interval["upper"].to_numpy()).all()
+
+
+def test_the_bins_follow_sampling_step_and_longest_life(tiny: Tiny, data: Dataset) -> None:
+    """Rows two cycles apart, and a unit with a pause of 40: the median step is two."""
+    schema = data.train.schema
+    row = pl.int_range(pl.len()).over(schema.unit)
+    late = (pl.col(schema.unit) == data.train.unit_ids[0]) & (row > 4)
+    time = 2 * row + pl.when(late).then(40).otherwise(0)
+    frame = data.train.frame.with_columns(time.cast(pl.Float64).alias(schema.time))
+    fleet = type(data.train).from_frame(frame, schema, units=data.train.units)
+    built = build_training_data(tiny(**ON), replace(data, train=fleet))
+    windows, config = built.train, tiny(**ON)
+    edges = survival_edges(windows, built.train_fleet, config)
+    assert windows.rul_uncapped is not None
+    longest = float(windows.rul_uncapped.nan_to_num().max())
+    step = min(config.labels.to_learned(2.0), longest / 50.0)
+    assert float(edges[0]) == 0.0
+    assert float(edges[1]) == pytest.approx(step)
+    assert float(edges[-1]) >= 1.3 * longest * (1 - 1e-6)
+    assert float(edges[-2]) < 1.3 * longest
+    widths = edges.diff()
+    assert (widths[1:] >= widths[:-1] * (1 - 1e-5)).all()
+
+
+def test_the_head_begins_as_the_seed_says(tiny: Tiny, data: Dataset) -> None:
+    def head(seed: int) -> dict[str, torch.Tensor]:
+        torch.rand(3)  # whatever was drawn before has no part in it
+        made = build_training_data(tiny(**ON, seed=seed), data).model.survival_head
+        assert made is not None
+        return {k: v for k, v in made.state_dict().items() if "weight" in k}
+
+    one, again, other = head(1), head(1), head(2)
+    assert all(torch.equal(v, again[k]) for k, v in one.items())
+    assert any(not torch.equal(v, other[k]) for k, v in one.items())

@@ -23,7 +23,7 @@ from grace.prediction import Artifact, Predictor
 from grace.training import RunConfig
 
 torch.set_num_threads(1)
-rows, units, length = 300_000, 600, 30
+rows, units, length = 150_000, 300, 30
 sensors = tuple(f"s{i}" for i in range(14))
 
 def peak():
@@ -73,7 +73,7 @@ def test_many_windows_score_in_bounded_memory() -> None:
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["height"] == 300_000
+    assert found["height"] == 150_000
     assert found["finite"]
     assert found["growth_mb"] < 0.4 * found["windows_mb"], found
 

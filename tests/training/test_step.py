@@ -209,6 +209,45 @@ def test_a_gradient_that_overflows_is_refused(small: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, s.model.parameters(), strict=True))
 
 
+def test_a_loss_that_overflows_on_finite_values_names_all_units(small: Any) -> None:
+    s = stepper(small, "baseline")
+    batch = small.batch(0)
+    batch = batch._replace(rul=batch.rul + 1e30)  # finite, its square is not
+    with pytest.raises(NonFiniteLossError) as caught:
+        training_step(s, batch)
+    assert caught.value.units == tuple(sorted(set(batch.unit.tolist())))
+    assert "this rank" not in str(caught.value)
+
+
+def test_diagnostics_are_those_of_the_task_gradients(small: Any) -> None:
+    s = stepper(small, "baseline")
+    twin = copy.deepcopy(s.model).train()
+    batch = small.batch(0)
+    rul, logits = twin(batch.x)
+    shared = [
+        p for n, p in twin.named_parameters() if not n.startswith(("rul_head", "health_head"))
+    ]
+    gradients = [
+        torch.cat(
+            [
+                torch.zeros_like(p).flatten() if g is None else g.flatten()
+                for p, g in zip(
+                    shared,
+                    torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True),
+                    strict=True,
+                )
+            ]
+        )
+        for loss in ((rul - batch.rul).square().mean(), health_loss(logits, batch.health))
+    ]
+    found = training_step(s, batch, diagnose=True).diagnostics
+    norms = torch.stack([g.norm() for g in gradients])
+    torch.testing.assert_close(found["task_grad_norms"], norms, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found["norm_ratio"], norms[0] / norms[1], rtol=1e-3, atol=1e-6)
+    cosine = gradients[0] @ gradients[1] / norms.prod()
+    torch.testing.assert_close(found["cosine"], cosine, rtol=1e-3, atol=1e-4)
+
+
 def test_input_noise_is_noise_on_the_input(small: Any) -> None:
     losses = []
     for noise in (0.0, 0.0, 0.5):

@@ -264,3 +264,26 @@ def test_predictions_do_not_hang_on_the_batch_size(small: Any) -> None:
     torch.testing.assert_close(one[0], all_[0], rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(one[1], all_[1], rtol=1e-5, atol=1e-5)
     assert model.training  # its mode is left as it was
+
+
+def test_parameters_of_the_balancer_are_trained_at_their_own_rate(
+    small: Any, make_trainer: Make
+) -> None:
+    trainer = make_trainer("uncertainty", balancer_lr=0.5)
+    before = [p.detach().clone() for p in trainer.method.outer.parameters()]
+    slow = make_trainer("uncertainty", balancer_lr=1e-6)
+    fit(trainer, small)
+    fit(slow, small)
+    moved = [
+        float((p.detach() - b).abs().max())
+        for t in (trainer, slow)
+        for p, b in zip(t.method.outer.parameters(), before, strict=True)
+    ]
+    assert max(moved[len(before) :]) < 1e-4
+    assert min(moved[: len(before)]) > 0.1
+
+
+def test_offset_noise_reaches_the_network(small: Any, make_trainer: Make) -> None:
+    assert small.train.offset_group is not None
+    without, weak = (fit(make_trainer(offset_noise=noise), small) for noise in (0.0, 0.5))
+    assert not same_weights(without, weak)

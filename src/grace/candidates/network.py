@@ -84,7 +84,7 @@ class Network(Candidate):
             self.config_.features, default_conditions="auto" if fleet.schema.settings else 1
         ).fit(fleet)
         table = self._table(fleet)
-        members = 2 if int(fleet.units["rul_at_end"].is_not_null().sum()) < 40 else 1
+        members = 2 if fleet.n_known < 40 else 1
         self.networks_ = tuple(self._train(fleet, table, seed + 1000 * i) for i in range(members))
 
     def _train(self, fleet: Fleet, table: FeatureTable, seed: int) -> DualTaskModel:
@@ -188,7 +188,7 @@ def network_configuration(
         values["features"] = {**values["features"], "trend_rows": ()}
     elif preset != DEFAULT_PRESET:
         values = {k: v for k, v in values.items() if k not in ("model", "training")}
-    known = int(fleet.units["rul_at_end"].is_not_null().sum())
+    known = fleet.n_known
     if (PRESETS[preset].stacked or known >= LARGE_FLEET) and isinstance(
         MethodConfig(name=method).build().outer, GABALoss
     ):

@@ -122,6 +122,11 @@ class Fleet:
         return self.units.height
 
     @property
+    def n_known(self) -> int:
+        """Number of machines whose remaining life is known."""
+        return self.units.height - self.units["rul_at_end"].null_count()
+
+    @property
     def n_rows(self) -> int:
         """Number of rows over all machines."""
         return self.frame.height

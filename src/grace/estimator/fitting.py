@@ -52,7 +52,7 @@ def candidate_options(params: Mapping[str, Any]) -> CandidateOptions:
 
 def _folds(fleet: Fleet, defaults: FleetDefaults) -> tuple[int, str]:
     """Number of folds in which the candidates are compared, and why."""
-    known = int(fleet.units["rul_at_end"].is_not_null().sum())
+    known = fleet.n_known
     of = f"{known} units of known life"
     if known >= LARGE_FLEET:
         return 2, f"2 folds by unit: half of {of} teaches as much as four fifths, in less time."

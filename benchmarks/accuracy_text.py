@@ -1,0 +1,75 @@
+"""The page on accuracy, from the results of ``accuracy.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from document import markdown
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+LOG, READINGS, PAGE = (
+    RESULTS / "accuracy.jsonl",
+    RESULTS / "accuracy.readings.jsonl",
+    ROOT / "docs" / "accuracy.md",
+)
+DATASETS = ("FD001", "FD002", "FD003", "FD004")
+CHOSEN = "stack, shifted"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a results file; none if there is no file."""
+    return [json.loads(s) for s in path.read_text().splitlines()] if path.exists() else []
+
+
+def page() -> str:
+    """docs/accuracy.md from the two results files."""
+    log, readings = read_lines(LOG), read_lines(READINGS)
+    text = (ROOT / "benchmarks" / "accuracy_page.md").read_text(encoding="utf-8")
+    for mark, lines in {
+        "{variants}": variant_table([e for e in log if e["networks"] == "fast"]),
+        "{variants_best}": variant_table([e for e in log if e["networks"] == "best"]),
+        "{readings}": reading_table(readings),
+    }.items():
+        text = text.replace(mark, "\n".join(lines))
+    return text
+
+
+def variant_table(log: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per variant: RMSE and NASA score per unit on each dataset, mean over seeds."""
+    order = {e["variant"]: e["order"] for e in log}
+    rows = []
+    for variant in sorted(order, key=order.__getitem__):
+        text = []
+        for name in DATASETS:
+            found = [e for e in log if (e["variant"], e["dataset"]) == (variant, name)]
+            means = (np.mean([e[key] for e in found]) for key in ("rmse", "nasa_per_unit") if found)
+            text.append(" / ".join(f"{m:.2f}" for m in means) or "–")
+        rows.append([f"**{variant}**" if variant == CHOSEN else variant, *text])
+    return markdown(["variant", *DATASETS], rows)
+
+
+def reading_table(readings: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per predictor: mean over the seeds that were read, and their number."""
+    rows = []
+    kinds = sorted({(e["from"], e["predictor"]) for e in readings})
+    for source, predictor in kinds:
+        row = [predictor if source == "folds" else f"grace train --preset {predictor}"]
+        for name in DATASETS:
+            mine = [
+                e for e in readings
+                if (e["from"], e["predictor"], e["dataset"]) == (source, predictor, name)
+            ]  # fmt: skip
+            seeds = "seed" if len(mine) == 1 else "seeds"
+            row.append(
+                f"{np.mean([e['rmse'] for e in mine]):.2f} / "
+                f"{np.mean([e['nasa'] for e in mine]):.0f} ({len(mine)} {seeds})"
+                if mine
+                else "–"
+            )
+        rows.append(row)
+    return markdown(["predictor", *DATASETS], rows)
