@@ -58,7 +58,7 @@ def _needed_data(text: str) -> Path | None:
     return root.resolve()
 
 
-@pytest.mark.usefixtures("small_simulation")
+@pytest.mark.usefixtures("small_simulation", "undrawn")
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text("utf-8")

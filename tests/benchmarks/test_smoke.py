@@ -103,6 +103,7 @@ def test_fidelity_goes_on_where_it_stopped(
     over = {
         "dataset_options": {"n_train": 14, "n_test": 8, "n_conditions": 1},
         "training": {"epochs": 1, "steps_per_epoch": 6},
+        "evaluate_baselines": False,
         "model": {"lstm_hidden": 8, "num_heads": 2, "shared_dim": 8, "conv_channels": [8, 8, 8]},
     }
     file = tmp_path / "gaba.json"

@@ -104,17 +104,23 @@ def test_the_first_fold_decides_about_a_screened_candidate(
     assert len(_Far.fits) == 1  # nor is it fitted on the other folds
     assert found.equals(oof)
     assert ("too little" if refuses else "of the first fold its RMSE is") in left_out["far"]
-    near = out_of_fold(
-        fleet, LABELS, folds, screened=["linear"], on_left_out=left_out.__setitem__,
-        candidates=SIMPLE, per_unit=6,
-    )  # fmt: skip
-    assert near.equals(oof)  # one that is worth a weight stays
     assert list(left_out) == ["far"]
+    options["candidates"] = ["constant", "far"]  # not screened: all folds, or the error
     if refuses:
         with pytest.raises(DataError, match="too little"):
             out_of_fold(fleet, LABELS, folds, **options)
     else:
         assert "far" in out_of_fold(fleet, LABELS, folds, **options).columns
+
+
+def test_a_screened_candidate_that_is_worth_a_weight_stays(fleet: Fleet, oof: pl.DataFrame) -> None:
+    left_out: dict[str, str] = {}
+    near = out_of_fold(
+        fleet, LABELS, kfold_units(fleet, 4, seed=0), screened=["linear"], candidates=SIMPLE,
+        per_unit=6, on_left_out=left_out.__setitem__,
+    )  # fmt: skip
+    assert near.equals(oof)
+    assert not left_out
 
 
 def test_folds_that_miss_a_unit_are_refused(fleet: Fleet) -> None:

@@ -238,6 +238,7 @@ def test_bad_scores_are_named():
         paired_tests({"good": [1.0] * 5, "worse": [1.0, math.nan, 1.0, 1.0, 1.0]})
 
 
+@pytest.mark.filterwarnings("error")
 def test_an_interval_against_a_perfect_predictor_is_finite():
     truth = np.arange(30.0)
     rng = np.random.default_rng(0)

@@ -204,7 +204,8 @@ def commands(*lines: tuple[str | bytes, ...], cwd: Path, **environment: str) -> 
 
 
 @pytest.mark.parametrize(
-    "terminal", ["C", "latin-1", pytest.param("ascii", marks=pytest.mark.exhaustive)]
+    "terminal",
+    ["C", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("latin-1", "ascii"))],
 )
 def test_a_terminal_without_unicode_shows_everything(terminal: str, tmp_path: Path) -> None:
     methods, *others, refused = commands(

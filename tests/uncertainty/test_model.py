@@ -27,7 +27,7 @@ BOTH = ("network", "other")
 
 
 @bases
-@pytest.mark.parametrize("censored", [0.0, 0.6])
+@pytest.mark.parametrize("censored", [pytest.param(0.0, marks=pytest.mark.exhaustive), 0.6])
 def test_coverage_on_new_units(base: str, censored: float, make_table: Table) -> None:
     model = fit_distribution(
         make_table(150, 1, censored=censored), "network", candidates=BOTH, base=base
