@@ -92,6 +92,18 @@ def plain(tiny: Tiny) -> dict[str, RunConfig]:
     return grid_configs(base, datasets=["sim"], methods=["amnl", "fixed:0.1"], seeds=[1, 2])
 
 
+def test_a_new_interpreter_gives_the_bits_of_this_one(
+    plain: dict[str, RunConfig], tmp_path: Path, one_thread: None
+) -> None:
+    """What the other tests leave out: their workers are forked."""
+    name, config = next(iter(plain.items()))
+    result = grid({name: config}, tmp_path / "grid", threads_per_run=1)
+    assert not result.failed, result.failed
+    alone = Artifact.load(run(config, tmp_path / "alone").folder).model.state_dict()
+    for key, value in Artifact.load(result.folder / name).model.state_dict().items():
+        assert torch.equal(value, alone[key]), key
+
+
 def test_runs_at_once_give_the_bits_of_runs_alone(
     plain: dict[str, RunConfig],
     tmp_path: Path,
