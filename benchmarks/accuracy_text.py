@@ -54,7 +54,7 @@ def variant_table(log: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def reading_table(readings: Sequence[dict[str, Any]]) -> list[str]:
-    """One line per predictor: mean over the seeds that were read, and their number."""
+    """One line per predictor: mean and standard deviation over the seeds."""
     rows = []
     kinds = sorted({(e["from"], e["predictor"]) for e in readings})
     for source, predictor in kinds:
@@ -64,12 +64,15 @@ def reading_table(readings: Sequence[dict[str, Any]]) -> list[str]:
                 e for e in readings
                 if (e["from"], e["predictor"], e["dataset"]) == (source, predictor, name)
             ]  # fmt: skip
-            seeds = "seed" if len(mine) == 1 else "seeds"
-            row.append(
-                f"{np.mean([e['rmse'] for e in mine]):.2f} / "
-                f"{np.mean([e['nasa'] for e in mine]):.0f} ({len(mine)} {seeds})"
-                if mine
-                else "–"
-            )
+            rmse, nasa = ([e[key] for e in mine] for key in ("rmse", "nasa"))
+            if not mine:
+                row.append("–")
+            elif len(mine) == 1:
+                row.append(f"{rmse[0]:.2f} / {nasa[0]:.0f} (1 seed)")
+            else:
+                row.append(
+                    f"{np.mean(rmse):.2f} ± {np.std(rmse, ddof=1):.2f} / "
+                    f"{np.mean(nasa):.0f} ± {np.std(nasa, ddof=1):.0f} ({len(mine)} seeds)"
+                )
         rows.append(row)
     return markdown(["predictor", *DATASETS], rows)

@@ -46,7 +46,7 @@ def test_the_tables_show_the_figures(accuracy: ModuleType, accuracy_text: Module
         for s, r in ((1, 10.0), (2, 11.0))
     ]
     assert accuracy_text.reading_table(readings)[2] == (
-        "| grace train --preset best | 10.50 / 180 (2 seeds) | – | – | – |"
+        "| grace train --preset best | 10.50 ± 0.71 / 180 ± 0 (2 seeds) | – | – | – |"
     )
 
 
