@@ -61,6 +61,10 @@ def test_what_a_run_leaves(done: Any, data: Dataset) -> None:
         "history.jsonl", "telemetry.jsonl",
     } <= names  # fmt: skip
     assert not [n for n in names if n.endswith(".tmp")]
+    recorded = Artifact.load(done.folder).provenance["dataset"]
+    assert recorded["name"] == data.name
+    assert recorded["description"] == data.description
+    assert recorded["citation"] == data.citation
     assert not done.resumed_complete
     assert len(read_jsonl(done.folder / "history.jsonl")) == 2
     provenance = Artifact.load(done.folder).provenance
