@@ -67,4 +67,6 @@ def test_every_target_and_its_tests_exist() -> None:
     mutate = load("mutate_under_test", Path(__file__).with_name("mutate.py"))
     for module, tests in mutate.TARGETS.items():
         assert mutate.source_of(module).is_file()
-        assert all((mutate.ROOT / name).is_file() for name in tests)
+        for name in tests:
+            file, _, test = name.partition("::")
+            assert f"def {test}" in (mutate.ROOT / file).read_text("utf-8")
