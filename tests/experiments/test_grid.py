@@ -37,6 +37,7 @@ from grace.experiments import (
     workers,
     write_runs,
 )
+from grace.experiments.table import _settings
 from grace.prediction.artifact import Artifact, ArtifactError
 from grace.report.grid import render_grid
 from grace.training.config import RunConfig, deep_merge
@@ -494,3 +495,15 @@ def test_the_table_keeps_names_and_whole_figures_at_any_width(width: int) -> Non
     assert all(line.rstrip().endswith(LAST_HEADS) for line in heads)
     if width == 40:
         assert "Columns left out" in text
+
+
+def test_settings_added_later_and_not_used_keep_runs_comparable(tiny: Tiny) -> None:
+    """Runs from before a setting was added have no such key in their artifact."""
+    config = tiny().model_dump(mode="json")
+    older = json.loads(json.dumps(config))
+    del older["training"]["schedule"], older["survival"]
+    assert _settings(config) == _settings(older)
+    config["training"]["schedule"] = "cosine"
+    assert _settings(config) != _settings(older)
+    other = tiny(survival={"enabled": True}).model_dump(mode="json")
+    assert _settings(other) != _settings(older)

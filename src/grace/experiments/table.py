@@ -131,6 +131,11 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
             flat |= {f"{key}.{k}": v for k, v in value.items() if k not in skip}
         else:
             flat[key] = value
+    # Later additions that are not used: earlier runs have no such keys and stay comparable.
+    if flat.get("training.schedule") == "plateau":
+        del flat["training.schedule"]
+    if not flat.get("survival.enabled"):
+        flat = {k: v for k, v in flat.items() if not k.startswith("survival.")}
     return flat
 
 
