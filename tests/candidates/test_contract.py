@@ -87,7 +87,7 @@ def fitted(name: str, fleet: Fleet, cap: float = CAP) -> Candidate:
 
 @pytest.fixture(autouse=True)
 def _short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nine epochs of the network: what is tested here does not need the last cycle of accuracy."""
+    """Nine epochs of the network instead of fifteen: enough for what is tested here."""
 
     def short(*args: Any, **options: Any) -> RunConfig:
         config = network_configuration(*args, **options)

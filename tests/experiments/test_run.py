@@ -61,13 +61,11 @@ def test_what_a_run_leaves(done: Any, data: Dataset) -> None:
         "history.jsonl", "telemetry.jsonl",
     } <= names  # fmt: skip
     assert not [n for n in names if n.endswith(".tmp")]
-    recorded = Artifact.load(done.folder).provenance["dataset"]
-    assert recorded["name"] == data.name
-    assert recorded["description"] == data.description
-    assert recorded["citation"] == data.citation
     assert not done.resumed_complete
     assert len(read_jsonl(done.folder / "history.jsonl")) == 2
     provenance = Artifact.load(done.folder).provenance
+    for name in ("name", "description", "citation"):
+        assert provenance["dataset"][name] == getattr(data, name)
     assert provenance["data_hash"]["test"] == data.test.content_hash()
     units = provenance["units"]
     assert sorted(units["train"] + units["validation"]) == sorted(data.train.unit_ids)

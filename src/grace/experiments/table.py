@@ -123,7 +123,9 @@ def _row(
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """The values that decide whether two runs are comparable, by dotted key."""
     flat: dict[str, Any] = {}
-    for key, value in config.items():
+    complete = RunConfig.model_validate(config)
+    used = complete.model_dump(mode="json", exclude=complete.unused_additions())
+    for key, value in used.items():
         if key in _NOT_SETTINGS:
             continue
         if isinstance(value, dict):
@@ -131,11 +133,6 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
             flat |= {f"{key}.{k}": v for k, v in value.items() if k not in skip}
         else:
             flat[key] = value
-    # Later additions that are not used: earlier runs have no such keys and stay comparable.
-    if flat.get("training.schedule") == "plateau":
-        del flat["training.schedule"]
-    if not flat.get("survival.enabled"):
-        flat = {k: v for k, v in flat.items() if not k.startswith("survival.")}
     return flat
 
 

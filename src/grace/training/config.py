@@ -315,13 +315,19 @@ class RunConfig(_Section):
         Not included: the name of the preset, the intervals of logging and checkpoints, and the
         batch size of prediction. A run can be resumed with other values of these.
         """
-        left_out = {**_NO_RESULT}
-        # Later additions that are not used: fingerprints of earlier runs stay the same.
-        if not self.survival.enabled:
-            left_out["survival"] = True
-        if self.training.schedule == "plateau":
-            left_out["training"] = {**_NO_RESULT["training"], "schedule": True}
+        left_out = deep_merge(_NO_RESULT, self.unused_additions())
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
+
+    def unused_additions(self) -> dict[str, Any]:
+        """Settings added later that are not used here, as ``exclude`` of ``model_dump``.
+
+        Earlier runs have no such settings: without them a run keeps its fingerprint and stays
+        comparable with those.
+        """
+        found: dict[str, Any] = {} if self.survival.enabled else {"survival": True}
+        if self.training.schedule == "plateau":
+            found["training"] = {"schedule": True}
+        return found
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
