@@ -12,6 +12,7 @@ from grace.data.defaults import derive_defaults
 from grace.data.labels import LabelConfig
 from grace.data.learnable import check_learnable
 from grace.data.preprocessing import Preprocessor, PreprocessorConfig
+from grace.data.readers import load_dataset
 from grace.data.windows import WindowConfig, WindowSet
 from grace.training.config import RunConfig
 
@@ -153,3 +154,10 @@ def test_no_window_or_only_the_cap_is_refused() -> None:
         check_learnable(windows.take(torch.arange(0)), labels)
     with pytest.raises(DataError, match=r"same RUL, 20 .*raise labels\.cap"):
         check_learnable(windows.take(windows.rul == 125.0), labels)
+
+
+def test_a_large_fleet_trains_in_fewer_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = load_dataset("sim", n_train=45, n_test=1).train
+    usual = derive_defaults(fleet).values["training"]["epochs"]
+    monkeypatch.setattr("grace.data.defaults.LARGE_FLEET", 45)
+    assert derive_defaults(fleet).values["training"]["epochs"] == 20 < usual
