@@ -213,6 +213,37 @@ def test_one_unit_with_a_large_error_counts_as_few_units() -> None:
     assert np.log(far / weights["near"]) == pytest.approx(-slope, rel=0.05)
 
 
+def test_without_a_difference_in_error_the_weights_are_the_prior() -> None:
+    y = np.linspace(0, 100, 80)
+    same = y + 5.0
+    weights = Stack().fit(table({n: same for n in ("constant", "linear", "boosting")}, y)).weights_
+    assert weights == pytest.approx({"constant": 0.5 / 3.5, "linear": 1 / 3.5, "boosting": 2 / 3.5})
+
+
+def test_the_prior_says_what_few_units_cannot_and_many_units_overrule_it() -> None:
+    """Boosting is a tenth less accurate than the constant; the errors are of one sign."""
+    shares = []
+    for units in (8, 8000):
+        y = np.linspace(0, 100, 4 * units)
+        columns = {"constant": y + 10.0, "boosting": y + 11.0}
+        shares.append(Stack().fit(table(columns, y)).weights_["boosting"])
+    few, many = shares
+    slope = 0.1 * (1.0 + few * 0.1) + 0.5 * (1.1**2 - 1.0)
+    assert np.log(few / (1.0 - few)) == pytest.approx(np.log(4.0) - slope * np.sqrt(8), rel=1e-3)
+    assert few > 0.5
+    assert many == 0.0
+
+
+def test_screening_uses_the_prior(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate is left out if its weight on the first fold is 0, and that weight has a prior."""
+    folds = kfold_units(fleet, 4, seed=0)
+    left_out: list[str] = []
+    options = {"candidates": SIMPLE, "per_unit": 6, "screened": ["linear"]}
+    monkeypatch.setattr(CANDIDATES["linear"], "prior", 1e-9)
+    out_of_fold(fleet, LABELS, folds, on_left_out=lambda n, _: left_out.append(n), **options)
+    assert left_out == ["linear"]
+
+
 def test_the_reported_error_is_that_of_weights_from_the_other_folds() -> None:
     rng = np.random.default_rng(5)
     y = rng.uniform(0, 100, 80)

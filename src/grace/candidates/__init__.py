@@ -10,6 +10,7 @@ from grace.candidates.registry import (
     SCREENED,
     CandidateOptions,
     new_candidate,
+    priors,
 )
 from grace.candidates.shared import SharedFeatures
 from grace.candidates.stack import CandidateError, Stack
@@ -31,4 +32,5 @@ __all__ = [
     "new_candidate",
     "out_of_fold",
     "predict_each",
+    "priors",
 ]

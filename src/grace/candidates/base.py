@@ -100,6 +100,7 @@ class Candidate(ABC):
     on no other unit. They lie in [0, ``cap_``], in the fleet's unit of time.
 
     Attributes:
+        prior: weight in the stack, relative to other candidates, before any error is seen.
         cap_: largest label of training, at most the cap of ``labels``.
 
     Example:
@@ -114,6 +115,7 @@ class Candidate(ABC):
 
     name: ClassVar[str] = ""
     description: ClassVar[str] = ""
+    prior: ClassVar[float] = 1.0
     cap_: float
 
     def fit(

@@ -26,6 +26,7 @@ class Boosting(FeatureCandidate):
 
     name = "boosting"
     description = "gradient boosting on causal features, squared error"
+    prior = 2.0
     n_members: ClassVar[int] = 2
     loss: ClassVar[Literal["squared_error", "absolute_error"]] = "squared_error"
     logarithmic: ClassVar[bool] = False

@@ -22,6 +22,7 @@ class Constant(Candidate):
 
     name = "constant"
     description = "one number for every unit and age"
+    prior = 0.5
     value_: float
 
     def _fit(
@@ -50,6 +51,7 @@ class MedianLife(Candidate):
 
     name = "median_life"
     description = "median life of the fleet minus age, given that the unit has reached that age"
+    prior = 0.5
     table_: LifeTable
 
     def _fit(
@@ -76,6 +78,7 @@ class GroupMedianLife(Candidate):
 
     name = "group_median_life"
     description = "median life of the unit's own static group minus age"
+    prior = 0.5
     groups_: UnitGroups
 
     def _fit(

@@ -20,6 +20,7 @@ from grace.candidates.registry import (
     DEFAULT_CANDIDATES,
     CandidateOptions,
     new_candidate,
+    priors,
 )
 from grace.candidates.shared import SharedFeatures
 from grace.candidates.weights import error_weights
@@ -222,7 +223,7 @@ def _hopeless(
     x = np.stack([predictions[name][known] for name in names], axis=1)
     y, w = target[known], weight[known]
     units = np.unique(owner[known], return_inverse=True)[1]
-    weights = error_weights(x, y, w, units)
+    weights = error_weights(x, y, w, units, priors(names))
     rmse = np.sqrt(w @ (x - y[:, None]) ** 2 / w.sum())
     best = int(np.argmin(rmse))
     return [

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from grace.candidates.base import Candidate
 from grace.candidates.boosting import Boosting, BoostingLog
@@ -12,7 +15,14 @@ from grace.candidates.linear import Linear
 from grace.candidates.network import Network
 from grace.candidates.similarity import Similarity
 
-__all__ = ["CANDIDATES", "DEFAULT_CANDIDATES", "SCREENED", "CandidateOptions", "new_candidate"]
+__all__ = [
+    "CANDIDATES",
+    "DEFAULT_CANDIDATES",
+    "SCREENED",
+    "CandidateOptions",
+    "new_candidate",
+    "priors",
+]
 
 CandidateOptions = Mapping[str, Mapping[str, Any]]
 """Arguments of the constructors of candidates, by name; those left out take none."""
@@ -51,3 +61,13 @@ def new_candidate(name: str, options: CandidateOptions | None = None) -> Candida
         'amnl'
     """
     return CANDIDATES[name](**(options or {}).get(name, {}))
+
+
+def priors(names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Weights of candidates before any error is seen, (F,), of any sum; 1 for other predictors.
+
+    Example:
+        >>> priors(["constant", "linear", "boosting", "mine"])
+        array([0.5, 1. , 2. , 1. ])
+    """
+    return np.array([CANDIDATES[n].prior if n in CANDIDATES else 1.0 for n in names])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from grace.candidates.out_of_fold import OOF_COLUMNS
+from grace.candidates.registry import priors
 from grace.candidates.weights import error_weights, least_squares_weights, only_best
 from grace.data.errors import DataError
 
@@ -44,13 +45,16 @@ class CandidateError:
 class Stack:
     """Weights ≥ 0 that add up to 1, from the errors out of fold.
 
-    They minimise ``½ vᵀC v + ½ Σ v_c C_cc + KL(v ‖ uniform) / √n``: ``C`` are the mean products of
+    They minimise ``½ vᵀC v + ½ Σ v_c C_cc + KL(v ‖ prior) / √n``: ``C`` are the mean products of
     the candidates' errors out of fold, relative to the mean squared error of the best candidate,
     each unit counting the same; ``n`` is the effective number of units behind them,
     ``(Σ e_u)² / Σ e_u²`` with the errors ``e_u`` of the units. The first term is the error of the
     stack itself, which rewards errors that cancel; the second the mean error of its members, which
-    keeps weights stable; the last leaves weights nearly equal where differences are within the
+    keeps weights stable; the last keeps weights near the prior where differences are within the
     sampling variability of ``n`` units. With many units the less accurate candidates are dropped.
+
+    The prior (:func:`~grace.candidates.priors`) is what small fleets of many kinds have in common:
+    a constant and the median lives have half the weight of other candidates, boosting twice.
 
     With ``rule="least_squares"`` the weights minimise the squared error of the stack itself, which
     is more accurate with a hundred units or more whose candidates err in different ways.
@@ -117,14 +121,14 @@ class Stack:
         folds = np.unique(fold)
         self.stacked_ = self.n_units_ >= MIN_UNITS and len(folds) > 1
         weigh = RULES[self.rule] if self.stacked_ else only_best
-        held_out = np.empty(len(y))
+        held_out, prior = np.empty(len(y)), priors(names)
         for k in folds:
             out, kept = fold == k, fold != k
             if not kept.any():
                 kept = out
-            held_out[out] = x[out] @ weigh(x[kept], y[kept], w[kept], unit[kept])
+            held_out[out] = x[out] @ weigh(x[kept], y[kept], w[kept], unit[kept], prior)
         single = np.sqrt((w @ (x - y[:, None]) ** 2) / w.sum())
-        weights = weigh(x, y, w, unit)
+        weights = weigh(x, y, w, unit, prior)
         self.rmse_ = float(np.sqrt(w @ (held_out - y) ** 2 / w.sum()))
         self.weights_ = {n: float(v) for n, v in zip(names, weights, strict=True)}
         order = np.argsort(single, kind="stable")

@@ -15,19 +15,22 @@ _MIX = 0.5  # of the stack's own error, the rest being the mean error of its mem
 _SMALLEST = 1e-12  # keeps logarithms finite
 
 
-def error_weights(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64]) -> Array:
+def error_weights(
+    x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64], prior: Array | None = None
+) -> Array:
     """Weights ≥ 0 that add up to 1 of predictors that are combined, (F,).
 
     With the mean squared errors and products of errors ``C`` relative to the best candidate, and
     ``n`` the effective number of units, they minimise
 
-        ½ vᵀC v + ½ Σ v_c C_cc + KL(v ‖ uniform) / √n.
+        ½ vᵀC v + ½ Σ v_c C_cc + KL(v ‖ prior) / √n.
 
     Args:
         x: predictions (M, F).
         y: labels (M,).
         w: weight of each row (M,).
         unit: number of the unit of each row (M,), from 0.
+        prior: weights before any error is seen (F,), > 0, of any sum; None: equal.
 
     Example:
         >>> import numpy as np
@@ -48,16 +51,18 @@ def error_weights(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64]) -> 
     temperature = float(np.sqrt(per_unit @ per_unit) / per_unit.sum())  # 1 / √n
     kept = np.flatnonzero(error <= _HOPELESS * error[best])
     c, d = products[np.ix_(kept, kept)] / error[best], error[kept] / error[best]
+    first = np.ones(len(kept)) if prior is None else prior[kept]
+    log_prior = np.log(first / first.sum())
 
     def objective(v: Array) -> tuple[float, Array]:
         safe = np.maximum(v, _SMALLEST)
         own = c @ v
-        entropy = float(v @ np.log(safe))
-        value = _MIX * float(v @ own) + (1.0 - _MIX) * float(d @ v) + temperature * entropy
-        slope = 2.0 * _MIX * own + (1.0 - _MIX) * d + temperature * (np.log(safe) + 1.0)
+        divergence = float(v @ (np.log(safe) - log_prior))
+        value = _MIX * float(v @ own) + (1.0 - _MIX) * float(d @ v) + temperature * divergence
+        slope = 2.0 * _MIX * own + (1.0 - _MIX) * d + temperature * (np.log(safe) - log_prior + 1.0)
         return value, slope
 
-    start = np.exp(-(d - 1.0) / temperature)
+    start = np.exp(log_prior - (d - 1.0) / temperature)
     found = minimize(
         objective,
         np.maximum(start / start.sum(), 1e-6),
@@ -74,12 +79,16 @@ def error_weights(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64]) -> 
     return np.asarray(weights / weights.sum())
 
 
-def only_best(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64]) -> Array:
+def only_best(
+    x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64], prior: Array | None = None
+) -> Array:
     """All weight on the candidate with the least error, (F,)."""
     return np.asarray(np.eye(x.shape[1])[int(np.argmin(w @ (x - y[:, None]) ** 2))])
 
 
-def least_squares_weights(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64]) -> Array:
+def least_squares_weights(
+    x: Array, y: Array, w: Array, unit: npt.NDArray[np.int64], prior: Array | None = None
+) -> Array:
     """Weights ≥ 0 that add up to 1 and minimise the squared error of the weighted mean, (F,).
 
     A less accurate candidate whose errors are of another kind gets weight too. Needs many units:
@@ -90,6 +99,7 @@ def least_squares_weights(x: Array, y: Array, w: Array, unit: npt.NDArray[np.int
         y: labels (M,).
         w: weight of each row (M,).
         unit: not used; see :func:`error_weights`.
+        prior: not used either.
     """
     root = np.sqrt(w / w.sum())
     scale = max(1.0, float(np.abs(x).max())) * 1e3  # makes the sum 1 to about six digits
