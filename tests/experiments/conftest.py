@@ -9,6 +9,7 @@ import pytest
 
 from grace.data import Dataset
 from grace.data.readers import load_dataset
+from grace.experiments.run import run
 from grace.training.config import RunConfig, deep_merge
 
 TINY: dict[str, Any] = {
@@ -44,3 +45,17 @@ def tiny() -> Callable[..., RunConfig]:
 @pytest.fixture(scope="session")
 def data(tiny: Callable[..., RunConfig]) -> Dataset:
     return load_dataset("sim", **tiny().dataset_options)
+
+
+@pytest.fixture(scope="session")
+def done(
+    tiny: Callable[..., RunConfig], data: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    return run(tiny(), tmp_path_factory.mktemp("run") / "a", dataset=data)
+
+
+@pytest.fixture(scope="session")
+def with_baselines(
+    tiny: Callable[..., RunConfig], data: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    return run(tiny(evaluate_baselines=True), tmp_path_factory.mktemp("run") / "c", dataset=data)

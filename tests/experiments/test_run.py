@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,20 +11,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from grace.data import DataError, Dataset, Fleet
 from grace.data.issues import Source
-from grace.data.preprocessing import Preprocessor
 from grace.data.readers import load_dataset
-from grace.evaluation import BASELINES, ConstantBaseline, prognostics_summary
 from grace.experiments.run import evaluate_run, read_metrics, run, run_name
 from grace.experiments.run_dir import lock_run_dir
-from grace.experiments.run_evaluation import differences
-from grace.experiments.selection_rows import truncated_windows
-from grace.experiments.training_data import build_training_data
 from grace.prediction import Artifact, ArtifactError, Predictor
-from grace.prediction.artifact import write_artifact_json
 from grace.prediction.export import metadata
 from grace.report import write_report
 from grace.training.callbacks import Callback, StepEnd, TrainStart
@@ -39,19 +30,9 @@ MARK = "test-selected, optimistic"
 
 
 @pytest.fixture(scope="module")
-def done(tiny: Tiny, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return run(tiny(), tmp_path_factory.mktemp("run") / "a", dataset=data)
-
-
-@pytest.fixture(scope="module")
 def on_test(tiny: Tiny, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
     config = tiny(select_on="test", training={"epochs": 4, "lr": 0.02})
     return run(config, tmp_path_factory.mktemp("run") / "b", dataset=data)
-
-
-@pytest.fixture(scope="module")
-def with_baselines(tiny: Tiny, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return run(tiny(evaluate_baselines=True), tmp_path_factory.mktemp("run") / "c", dataset=data)
 
 
 def test_what_a_run_leaves(done: Any, data: Dataset) -> None:
@@ -70,51 +51,6 @@ def test_what_a_run_leaves(done: Any, data: Dataset) -> None:
     units = provenance["units"]
     assert sorted(units["train"] + units["validation"]) == sorted(data.train.unit_ids)
     assert provenance["epochs_trained"] == 2
-
-
-def test_the_preprocessing_has_seen_the_training_units_only(done: Any, data: Dataset) -> None:
-    artifact = Artifact.load(done.folder)
-
-    def fitted(fleet: Fleet) -> dict[str, Any]:
-        prep = Preprocessor(artifact.config.features, default_conditions=data.n_conditions)
-        return prep.fit(fleet).to_dict()
-
-    learned = artifact.preprocessor.to_dict()
-    split = artifact.provenance["units"]
-    assert len(split["validation"]) == 2
-    assert fitted(data.train.select(split["train"])) == learned
-    assert fitted(data.train) != learned
-
-
-def test_predictions_are_those_of_the_artifact_beside_the_truth(done: Any, data: Dataset) -> None:
-    stored = pl.read_parquet(done.folder / "predictions.parquet")
-    fresh = Predictor.load(done.folder).predict(data.test, every_row=True)
-    assert stored.select(fresh.columns).equals(fresh)
-    np.testing.assert_array_equal(stored["rul_true"], data.test.rul())
-    np.testing.assert_array_equal(stored["rul_true_capped"], np.minimum(data.test.rul(), 60.0))
-
-
-def test_the_figures_are_those_of_the_predictions(done: Any, data: Dataset) -> None:
-    last = pl.read_parquet(done.folder / "predictions.parquet").group_by("unit").last()
-    assert last.height == data.test.n_units
-    error = (last["rul"] - last["rul_true_capped"]).to_numpy()
-    assert done.evaluation.rmse == pytest.approx(np.sqrt((error**2).mean()), rel=1e-6)
-    score = np.where(error < 0, np.exp(-error / 13) - 1, np.exp(error / 10) - 1).sum()
-    assert done.evaluation.nasa == pytest.approx(score, rel=1e-6)
-    raw = (last["rul"] - last["rul_true"]).to_numpy()
-    assert done.evaluation.model.last_cycle.raw.rmse == pytest.approx(np.sqrt((raw**2).mean()))
-
-
-def test_every_figure_carries_its_protocol(done: Any, data: Dataset) -> None:
-    protocol = done.evaluation.protocol
-    assert (protocol.select_on, protocol.mark) == ("validation", "")
-    assert (protocol.label_cap, protocol.seeds) == (60.0, (3,))
-    assert protocol.n_train + protocol.n_validation == data.train.n_units
-    assert protocol.n_test == data.test.n_units
-    assert done.validation_selected is None
-    evaluation, validated = read_metrics(done.folder)
-    assert evaluation == done.evaluation
-    assert validated is None
 
 
 def test_a_finished_run_is_not_repeated(done: Any, tiny: Tiny, data: Dataset) -> None:
@@ -260,44 +196,6 @@ def test_another_test_set_leaves_the_trained_network_alone(
     assert result.evaluation.rmse != done.evaluation.rmse
 
 
-def test_trivial_baselines_are_reported(with_baselines: Any) -> None:
-    names = with_baselines.evaluation.baselines
-    assert {"constant", "age_only"} <= set(names)
-    stored = pl.read_parquet(with_baselines.folder / "predictions.parquet")
-    assert {f"baseline_{n}" for n in names} <= set(stored.columns)
-
-
-def test_evaluating_again_gives_the_same(done: Any) -> None:
-    fresh, differing = evaluate_run(done.folder)
-    assert differing == []
-    assert fresh.rmse == pytest.approx(done.evaluation.rmse, rel=1e-6)
-
-
-def test_any_figure_that_was_changed_is_named(done: Any, tmp_path: Path) -> None:
-    shutil.copytree(done.folder, tmp_path / "copy")
-    path = tmp_path / "copy" / "metrics.json"
-    content = json.loads(path.read_text())
-    content["evaluation"]["model"]["last_cycle"]["raw"]["nasa_sum"] *= 0.5
-    path.write_text(json.dumps(content))
-    _, differing = evaluate_run(tmp_path / "copy")
-    assert differing == ["model.last_cycle.raw.nasa_sum"]
-
-
-def test_what_counts_as_the_same_figure() -> None:
-    stored = {"rmse": 100.0, "bias": 0.0, "rows": [{"n": 3, "mae": math.nan}]}
-
-    def changed(**values: Any) -> list[str]:
-        return differences(stored, stored | values)
-
-    assert changed() == []
-    assert changed(rmse=100.05, bias=0.0005) == []
-    assert changed(rmse=100.2, bias=0.01) == ["rmse", "bias"]
-    assert changed(rows=[{"n": 4, "mae": 1.0}]) == ["rows[0].n", "rows[0].mae"]
-    assert changed(rows=[]) == ["rows"]
-    assert changed(rmse="100") == ["rmse"]
-    assert differences(stored, {"rmse": 100.0}, "model") == ["model"]
-
-
 def test_a_run_trained_again_replaces_the_finished_one(
     done: Any, tiny: Tiny, data: Dataset, tmp_path: Path
 ) -> None:
@@ -313,18 +211,6 @@ def test_a_run_trained_again_replaces_the_finished_one(
     assert [p.name for p in tmp_path.iterdir()] == ["again"]
     _, differing = evaluate_run(folder)
     assert differing == []
-
-
-def test_rows_carry_the_condition_they_were_normalised_for(tiny: Tiny, tmp_path: Path) -> None:
-    options = tiny().dataset_options | {"n_conditions": 3}
-    config = tiny(dataset_options=options, training={"epochs": 1})
-    folder = run(config, tmp_path / "run").folder
-    fleet = load_dataset("sim", **options).test
-    conditions = Artifact.load(folder).preprocessor.conditions_
-    expected, _ = conditions.assign(fleet.values(fleet.schema.settings))
-    stored = pl.read_parquet(folder / "predictions.parquet")["condition"].to_list()
-    assert stored == expected.tolist()
-    assert len(set(stored)) == 3
 
 
 def test_test_labels_do_not_steer_a_test_selected_training(
@@ -363,87 +249,6 @@ def test_test_labels_do_not_steer_a_test_selected_training(
     assert len({r["lr"] for r in histories[0]}) > 1  # the schedule did react
 
 
-def test_baselines_learn_from_the_training_units_alone(with_baselines: Any, data: Dataset) -> None:
-    result, folder = with_baselines, with_baselines.folder
-    units = Artifact.load(folder).provenance["units"]
-    train = data.train.select(units["train"])
-    mean, wrong = (np.minimum(f.rul(), 60.0).mean() for f in (train, data.train))
-    assert abs(mean - wrong) > 0.1
-    for name in ("predictions.parquet", "validation_predictions.parquet"):
-        constant = pl.read_parquet(folder / name)["baseline_constant"].to_numpy()
-        np.testing.assert_allclose(constant, mean)
-    assert set(result.evaluation.baseline_prognostics) == set(result.evaluation.baselines)
-
-
-def test_a_new_baseline_is_used_by_runs(
-    tiny: Tiny, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Oldest(ConstantBaseline):
-        name = "largest_label"
-
-        def _predict(self, rows: Any, starts: Any, lengths: Any, age: Any) -> Any:
-            return np.full(len(rows), self.max_)
-
-    monkeypatch.setitem(BASELINES, "largest_label", Oldest)
-    result = run(tiny(evaluate_baselines=True, training={"epochs": 1}), tmp_path, dataset=data)
-    assert list(BASELINES) == [n for n in result.evaluation.baselines if "all_inputs" not in n]
-    assert (pl.read_parquet(tmp_path / "predictions.parquet")["baseline_largest_label"] == 60).all()
-    assert evaluate_run(tmp_path)[1] == []
-
-
-def test_prognostics_are_over_validation_units_against_the_uncapped_rul(
-    with_baselines: Any, data: Dataset
-) -> None:
-    result, folder = with_baselines, with_baselines.folder
-    held = pl.read_parquet(folder / "validation_predictions.parquet")
-    units = Artifact.load(folder).provenance["units"]["validation"]
-    assert held["unit"].unique(maintain_order=True).to_list() == units
-    fleet = data.train.select(units)
-    np.testing.assert_array_equal(held["rul_true"], fleet.rul())
-    assert held["rul_true"].max() > 60.0  # capped truth would have other rows
-    found = result.evaluation.prognostics
-    assert (found.n_to_failure, found.cap) == (2, 60.0)
-    arrays = (held[c].to_numpy() for c in ("unit", "time", "rul_true", "rul"))
-    by_hand = prognostics_summary(*arrays, cap=60.0, units=found.units)
-    assert by_hand == found
-    capped = (held[c].to_numpy() for c in ("unit", "time", "rul_true_capped", "rul"))
-    assert prognostics_summary(*capped, cap=60.0, units=found.units) != found
-    for name in ("constant",):
-        trivial = result.evaluation.baseline_prognostics[name].metrics
-        assert trivial["horizon"].mean == 0.0
-        assert trivial["alpha_lambda_0.5"].mean == 0.0
-
-
-def test_the_first_prediction_is_the_mean_training_label(tiny: Tiny, data: Dataset) -> None:
-    """A ReLU output that starts below zero has no gradient."""
-    made = build_training_data(tiny(), data)
-    bias = made.model.rul_head.state_dict()
-    last = [v for k, v in bias.items() if k.endswith("bias")][-1]
-    assert last.item() == pytest.approx(made.train.rul.mean().item())
-    with torch.no_grad():
-        rul, _ = made.model.eval()(made.train.gather(torch.arange(8)))
-    assert (rul > 0.5 * made.train.rul.mean()).all()
-
-
-def test_selection_on_truncated_validation_units(tiny: Tiny, data: Dataset, tmp_path: Path) -> None:
-    every, cut = (
-        build_training_data(tiny(validation_rows=rows), data) for rows in ("all", "truncated")
-    )
-    windows = cut.monitors["validation"]
-    assert torch.bincount(windows.unit).tolist() == [10, 10]
-    assert torch.equal(cut.train.ends, every.train.ends)
-    fleet = data.train.select(every.split.validation)
-    rul = fleet.rul()[windows.ends.numpy()].reshape(2, 10)
-    assert (np.diff(rul, axis=1) > 0).all()  # spread over the range, no point twice
-    assert rul.max() <= 1.25 * 60.0 + 1.0
-    learned = np.minimum(rul, 60.0) * 125.0 / 60.0
-    np.testing.assert_allclose(windows.rul.numpy().reshape(2, 10), learned, rtol=1e-6)
-    result = run(tiny(validation_rows="truncated"), tmp_path, dataset=data)
-    assert "truncated at several points" in result.evaluation.protocol.sentence()
-    with pytest.raises(ValueError, match="one per window"):
-        truncated_windows(every.monitors["validation"], fleet.rul()[1:], cap=60.0)
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_data_that_was_passed_is_recorded_as_such(
     tiny: Tiny, data: Dataset, tmp_path: Path
@@ -478,31 +283,6 @@ def test_a_named_dataset_passed_to_a_run_is_found_again(
     assert evaluate_run(tmp_path, dataset=other)[1] == []
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: c.pop("evaluation"), "evaluation"),
-        (lambda c: c.update(version=1), "version 1 is not"),
-        (lambda c: c["evaluation"]["model"].pop("last_cycle"), "evaluation.model.last_cycle"),
-        (lambda c: c.update(surplus=1), "surplus"),
-    ],
-)
-def test_metrics_of_another_form_are_refused(
-    done: Any, tmp_path: Path, change: Callable[[Any], Any], message: str
-) -> None:
-    content = json.loads((done.folder / "metrics.json").read_text())
-    assert (content["format"], content["version"]) == ("grace.metrics", 2)
-    change(content)
-    (tmp_path / "metrics.json").write_text(json.dumps(content))
-    with pytest.raises(ArtifactError, match=message) as caught:
-        read_metrics(tmp_path)
-    assert "metrics.json" in str(caught.value)
-    assert "Remedy" in str(caught.value)
-    (tmp_path / "metrics.json").write_text("{")
-    with pytest.raises(ArtifactError, match="cannot be read"):
-        read_metrics(tmp_path)
-
-
 def test_a_fleet_of_ones_own_goes_under_its_own_name(
     tiny: Tiny, data: Dataset, tmp_path: Path
 ) -> None:
@@ -522,23 +302,6 @@ def test_a_fleet_of_ones_own_goes_under_its_own_name(
         run(tiny(), tmp_path / "other", dataset=nobody)
 
 
-def test_evaluating_on_other_data_is_refused(done: Any, tmp_path: Path) -> None:
-    shutil.copytree(done.folder, tmp_path / "copy")
-    path = tmp_path / "copy" / "artifact.json"
-    content = json.loads(path.read_text())
-    content["config"]["dataset_options"]["n_test"] = 4
-    content.pop("sha256")
-    write_artifact_json(path.parent, content)
-    with pytest.raises(ArtifactError, match="other data"):
-        evaluate_run(tmp_path / "copy")
-
-
-def test_a_running_unit_in_training_is_learned_from(tiny: Tiny, tmp_path: Path) -> None:
-    options = {**tiny().dataset_options, "censored_fraction": 0.4, "n_train": 8}
-    result = run(tiny(dataset_options=options, training={"epochs": 1}), tmp_path)
-    assert np.isfinite(result.evaluation.rmse)
-
-
 def test_two_processes_cannot_train_in_one_folder(tiny: Tiny, tmp_path: Path) -> None:
     with lock_run_dir(tmp_path / "run"):
         with pytest.raises(ArtifactError, match="another process is training here"):
@@ -548,17 +311,3 @@ def test_two_processes_cannot_train_in_one_folder(tiny: Tiny, tmp_path: Path) ->
     assert not run(tiny(), tmp_path / "run").resumed_complete
     with lock_run_dir(tmp_path / "run"):  # a finished run can be read meanwhile
         assert run(tiny(), tmp_path / "run").resumed_complete
-
-
-def test_dense_validation_records_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    from grace.data.readers import load_dataset
-    from grace.experiments import training_data
-
-    config = RunConfig.load(preset="fast", overrides={"features": {"n_conditions": 1}})
-    data = load_dataset("sim", n_train=8, n_test=2)
-    whole = training_data.build_training_data(config, data).monitors["validation"]
-    monkeypatch.setattr(training_data, "_MONITORED", 100)
-    thin = training_data.build_training_data(config, data).monitors["validation"]
-    step = -(-len(whole) // 100)
-    assert thin.ends.tolist() == whole.ends[::step].tolist()
-    assert 50 <= len(thin) <= 100

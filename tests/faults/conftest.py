@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from grace.training.config import RunConfig, deep_merge
-
-sys.path.append(str(Path(__file__).parent))  # the campaign is also a script, with these imports
-
 from campaign import TINY, Trials
 from fault_runs import Server
 from hostile_folders import make_runs
+
+from grace.training.config import RunConfig, deep_merge
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ TRAINER = ("tests/training/test_trainer.py", "tests/training/test_selection.py",
            "tests/training/test_callbacks.py")  # fmt: skip
 EDITED = "test_edited_files_are_flagged_in_metrics_report_and_artifact"
 RUN = ("tests/experiments/test_run.py", "tests/experiments/test_run_artifact.py",
+       "tests/experiments/test_run_evaluation.py", "tests/experiments/test_training_data.py",
        "tests/experiments/test_survival_run.py",
        f"tests/faults/test_hostile_tables.py::{EDITED}")  # fmt: skip
 EVALUATION = ("tests/evaluation/test_evaluate.py", "tests/evaluation/test_plausibility.py")
