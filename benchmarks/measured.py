@@ -1,6 +1,11 @@
-"""Write the table of measured figures into the README from finished runs, so that none is typed.
+"""Write the table of measured figures into the README, so that none is typed.
 
-python benchmarks/measured.py runs/FD001-grace-fast-seed* runs/FD002-grace-fast-seed*
+    python benchmarks/measured.py                    # trains missing baselines, needs the data
+    python benchmarks/measured.py --data-root DIR
+
+The figures of the network are those of the committed grid (``benchmarks/results/grid``). Trivial
+baselines are trained on the same engines and read the same test sets; their errors are kept in
+``benchmarks/results/baselines.json``, so that a second call trains none.
 """
 
 from __future__ import annotations
@@ -8,17 +13,28 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections import defaultdict
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import polars as pl
 from document import replace_between
 
-from grace.evaluation import Evaluation
-from grace.experiments import read_metrics
+from grace.data.labels import capped_rul
+from grace.experiments.benchmark import validation_scores
+from grace.experiments.results_store import open_results
+from grace.experiments.run_evaluation import fit_baselines
+from grace.experiments.training_data import build_training_data, load_run_data
+from grace.files import atomic_writer
+from grace.training.config import RunConfig
 
 README = Path(__file__).parents[1] / "README.md"
-BASELINES = ("gradient_boosting_all_inputs", "gradient_boosting", "age_only", "constant")
+RESULTS = Path(__file__).parent / "results"
+STORE, BASELINES = RESULTS / "grid", RESULTS / "baselines.json"
+METHOD, PRESET = "grace", "fast"
+COLUMNS = ("gradient_boosting_all_inputs", "gradient_boosting", "age_only", "constant")
 HEADS = ("run", "seeds", "RMSE, capped", "RMSE, raw", "NASA")
 
 
@@ -29,36 +45,53 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{statistics.mean(values):,.{digits}f} ± {statistics.stdev(values):,.{digits}f}"
 
 
-def row(name: str, runs: Sequence[Evaluation]) -> str:
-    """One line of the table: the runs of one dataset, method and preset."""
-    last = [run.model.last_cycle for run in runs]
-    seeds = ", ".join(str(s) for run in runs for s in run.protocol.seeds)
+def baseline_errors(dataset: str, seed: int, data_root: Path | None) -> dict[str, float]:
+    """Capped RMSE of each baseline at the last row of every test engine."""
+    config = RunConfig.load(preset=PRESET, overrides={"dataset": dataset, "seed": seed})
+    data, _ = load_run_data(config, data_root, None)
+    made = build_training_data(config, data)
+    fitted = fit_baselines(config, data.train.select(made.split.train), made.preprocessor)
+    last = data.test.starts() + data.test.lengths() - 1
+    truth = capped_rul(data.test, config.labels)[last]
+    return {
+        name: float(np.sqrt(np.mean((rul[last] - truth) ** 2)))
+        for name, rul in fitted.predict(data.test).items()
+    }
+
+
+def baselines_of(runs: pl.DataFrame, path: Path, data_root: Path | None) -> list[dict[str, Any]]:
+    """Errors of the baselines for each run, from the file or trained now and added to it."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    for dataset, seed in runs.select("dataset", "seed").iter_rows():
+        if not any(k["dataset"] == dataset and k["seed"] == seed for k in known):
+            read = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            rmse = baseline_errors(dataset, seed, data_root)
+            known.append({"dataset": dataset, "seed": seed, "test set read": read, "rmse": rmse})
+            with atomic_writer(path) as file:
+                file.write((json.dumps(known, indent=1) + "\n").encode())
+            print(f"{dataset}, seed {seed}: baselines trained", flush=True)
+    return known
+
+
+def row(dataset: str, runs: pl.DataFrame, baselines: Sequence[dict[str, Any]]) -> str:
+    """One line of the table: the runs of one dataset."""
+    seeds = runs["seed"].to_list()
+    of_seed = {b["seed"]: b["rmse"] for b in baselines if b["dataset"] == dataset}
     cells = [
-        name,
-        seeds,
-        spread([pair.capped.rmse for pair in last]),
-        spread([pair.raw.rmse for pair in last]),
-        spread([pair.capped.nasa_sum for pair in last], digits=0),
+        f"{dataset}, `{METHOD}`, `{PRESET}`",
+        ", ".join(map(str, seeds)),
+        spread(runs["rmse_capped"].to_list()),
+        spread(runs["rmse_raw"].to_list()),
+        spread(runs["nasa_capped"].to_list(), digits=0),
+        *(spread([of_seed[seed][name] for seed in seeds]) for name in COLUMNS),
     ]
-    for baseline in BASELINES:
-        compared = [run.baselines[baseline] for run in runs if baseline in run.baselines]
-        cells.append(spread([b.last_cycle.capped.rmse for b in compared]) if compared else "")
     return "| " + " | ".join(cells) + " |"
 
 
-def main() -> None:
-    """Replace the text between the markers."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path)
-    groups: dict[str, list[Evaluation]] = defaultdict(list)
-    for folder in parser.parse_args().runs:
-        evaluation, _ = read_metrics(folder)
-        config = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))["config"]
-        mark = f" ({evaluation.protocol.mark})" if evaluation.protocol.mark else ""
-        name = f"{evaluation.protocol.dataset}, `{config['method']['name']}`, `{config['preset']}`"
-        groups[name + mark].append(evaluation)
-    heads = [*HEADS, *(name.replace("_", " ") for name in BASELINES)]
-    table = [
+def table(runs: pl.DataFrame, baselines: Sequence[dict[str, Any]]) -> list[str]:
+    """The lines between the markers of the README."""
+    heads = [*HEADS, *(name.replace("_", " ") for name in COLUMNS)]
+    return [
         "Unit: cycles. The checkpoint is selected on held-out engines; the results are for the",
         "last cycle of all test engines. Mean ± standard deviation over seeds; each seed holds out",
         "other engines. The last four columns are the capped RMSE of trivial baselines trained on",
@@ -66,12 +99,35 @@ def main() -> None:
         "",
         "| " + " | ".join(heads) + " |",
         "|" + "---|" * len(heads),
-        *(row(name, runs) for name, runs in groups.items()),
+        *(
+            row(str(dataset), part, baselines)
+            for (dataset,), part in runs.group_by("dataset", maintain_order=True)
+        ),
         "",
         "The standard deviation does not include the sampling variability of the test engines; the",
         "reports give intervals for it.",
     ]
-    replace_between(README, "measured", table)
+
+
+def grid_runs() -> pl.DataFrame:
+    """Validation-selected scores of the method and preset of the table, in the order of seeds."""
+    store = open_results(STORE)
+    if store is None:
+        raise SystemExit(f"{STORE}: holds no results")
+    with store:
+        found = validation_scores(store).filter(
+            (pl.col("method") == METHOD) & (pl.col("preset") == PRESET)
+        )
+    return found.sort("dataset", "seed")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Replace the text between the markers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-root", type=Path)
+    args = parser.parse_args(argv)
+    runs = grid_runs()
+    replace_between(README, "measured", table(runs, baselines_of(runs, BASELINES, args.data_root)))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def test_no_known_outcome_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("censored", [0.0, 0.6])
+@pytest.mark.parametrize("censored", [pytest.param(0.0, marks=pytest.mark.exhaustive), 0.6])
 def test_nominal_coverage_over_repeated_fleets(censored: float, make_table: Table) -> None:
     """One point of each of 320 new units per fleet: hits per level stay within binomial error.
 
