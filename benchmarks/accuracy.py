@@ -24,21 +24,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 from accuracy_text import CHOSEN, DATASETS, LOG, PAGE, READINGS, page, read_lines
+from accuracy_variants import ALL, CAP, CAUSAL, Array, Rows, variants
 from oof_tables import unit_folds
 
 from grace.candidates import CANDIDATES, EarlyShift, SharedFeatures
-from grace.candidates.weights import error_weights, least_squares_weights
+from grace.candidates.weights import least_squares_weights
 from grace.data.labels import LabelConfig
 from grace.data.readers import load_dataset
 from grace.evaluation import nasa_score, rmse
 from grace.evaluation.metrics import nasa_terms
 
-FOLDS, CAP = 5, 125.0
+FOLDS = 5
 SHOWN = (5.0, 150.0)  # RUL of the truncations that are evaluated
 STEP = 3  # every third row of them
-CAUSAL = ("linear", "boosting", "boosting_log", "similarity")
-Array = np.ndarray
-Rows = dict[str, Array]
 
 
 def offset_boosting(shared: SharedFeatures, seed: int, copies: int = 3, size: float = 0.5) -> Any:
@@ -133,115 +131,6 @@ def out_of_fold_rows(
     _, held["number"] = np.unique(held["unit"], return_inverse=True)
     held["weight"] = 1.0 / np.bincount(held["number"])[held["number"]]
     return held, [t for _, t in parts]
-
-
-def ridge(x: Array, y: Array, w: Array, asked: Array, penalty: float = 30.0) -> Array:
-    """Ridge regression on standardised columns."""
-    mean = w @ x / w.sum()
-    scale = np.sqrt(w @ (x - mean) ** 2 / w.sum()) + 1e-9
-    a, weight, level = (x - mean) / scale, w / w.mean(), w @ y / w.sum()
-    gram = a.T * weight @ a + penalty * np.eye(a.shape[1])
-    return level + (asked - mean) / scale @ np.linalg.solve(gram, a.T @ (weight * (y - level)))
-
-
-def across_folds(held: Rows, fit: Callable[[Array], Callable[[Array], Array]]) -> Array:
-    """Predictions of each fold's rows by what ``fit`` made of the rows of the others."""
-    out = np.empty(len(held["y"]))
-    for k in np.unique(held["fold"]):
-        mine = held["fold"] == k
-        out[mine] = fit(~mine)(mine)
-    return np.clip(out, 0.0, CAP)
-
-
-def stacked(held: Rows, names: Sequence[str], rule: Any = least_squares_weights) -> Array:
-    """A weighted mean of candidates, weights from the other folds."""
-    x = np.stack([held[n] for n in names], axis=1)
-
-    def fit(rows: Array) -> Callable[[Array], Array]:
-        _, unit = np.unique(held["number"][rows], return_inverse=True)
-        weights = rule(x[rows], held["y"][rows], held["weight"][rows], unit)
-        return lambda mine: x[mine] @ weights
-
-    return across_folds(held, fit)
-
-
-def regressed(held: Rows, columns: Sequence[Array]) -> Array:
-    """Ridge regression on some columns, from the other folds."""
-    x = np.column_stack(list(columns))
-    return across_folds(
-        held,
-        lambda rows: lambda mine: ridge(x[rows], held["y"][rows], held["weight"][rows], x[mine]),
-    )
-
-
-def shifted(held: Rows, prediction: Array) -> Array:
-    """A prediction after :class:`EarlyShift`, fitted on the other folds."""
-
-    def fit(rows: Array) -> Callable[[Array], Array]:
-        shift = EarlyShift().fit(
-            prediction[rows],
-            held["y"][rows],
-            held["weight"][rows],
-            held["fold"][rows],
-            cap=CAP,
-        )
-        return lambda mine: shift.predict(prediction[mine])
-
-    return across_folds(held, fit)
-
-
-def stacked_and_shifted(held: Rows, names: Sequence[str]) -> Array:
-    """Weights and then the shift of that stack, both from the other folds only."""
-    x = np.stack([held[n] for n in names], axis=1)
-
-    def fit(rows: Array) -> Callable[[Array], Array]:
-        y, w = held["y"][rows], held["weight"][rows]
-        weights = least_squares_weights(x[rows], y, w, held["number"][rows])
-        shift = EarlyShift().fit(x[rows] @ weights, y, w, held["fold"][rows], cap=CAP)
-        return lambda mine: shift.predict(x[mine] @ weights)
-
-    return across_folds(held, fit)
-
-
-ALL = ("network", *CAUSAL)
-
-
-def variants(held: Rows) -> dict[str, Array]:
-    """Predictions of every variant for the held-out rows, by what it is.
-
-    Variants that need predictions which ``held`` does not have are left out.
-    """
-    n, b, age = held["network"], held["boosting"], held["age"] / 100.0
-    stack = stacked(held, ALL)
-    product = [n, b, held["boosting_log"], age, n * age, b * age, n * n, b * b, n * b]
-    found = {"one network": n}
-    if "window_boosting" in held:
-        found["boosting on window statistics"] = held["window_boosting"]
-    found |= {
-        "boosting on causal features": b,
-        "boosting, relative error": held["boosting_log"],
-        "trajectory similarity": held["similarity"],
-        "linear regression": held["linear"],
-        "mean of network and boosting": (n + b) / 2,
-        "stack of network and boosting": stacked(held, ("network", "boosting")),
-        "stack, weights by errors": stacked(held, ALL, error_weights),
-        "stack, least squares": stack,
-        "regression on predictions, age and products": regressed(held, product),
-    }
-    if "network_lagged" in held:
-        lagged = [held["network_lagged"], held["boosting_lagged"]]
-        name = "regression on predictions and the unit's earlier predictions"
-        found[name] = regressed(held, [n, b, held["boosting_log"], age, *lagged])
-    found |= {
-        CHOSEN: stacked_and_shifted(held, ALL),
-        "one network, shifted": shifted(held, n),
-    }
-    if "boosting_offset" in held:
-        found |= {
-            "boosting on rows with random sensor offsets": held["boosting_offset"],
-            "stack, with boosting on random offsets": stacked(held, (*ALL, "boosting_offset")),
-        }
-    return found
 
 
 def final(held: Rows, tests: Sequence[Rows]) -> dict[str, tuple[Array, dict[str, float]]]:

@@ -1,0 +1,154 @@
+"""Variants of a predictor, from out-of-fold predictions of its parts.
+
+Each variant predicts the rows of a fold with what it learned from the rows of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from accuracy_text import CHOSEN
+
+from grace.candidates import EarlyShift
+from grace.candidates.weights import error_weights, least_squares_weights
+
+CAP = 125.0
+CAUSAL = ("linear", "boosting", "boosting_log", "similarity")
+ALL = ("network", *CAUSAL)
+Array = np.ndarray
+Rows = dict[str, Array]
+
+
+def ridge(x: Array, y: Array, w: Array, asked: Array, penalty: float = 30.0) -> Array:
+    """Ridge regression on standardised columns."""
+    mean = w @ x / w.sum()
+    scale = np.sqrt(w @ (x - mean) ** 2 / w.sum()) + 1e-9
+    a, weight, level = (x - mean) / scale, w / w.mean(), w @ y / w.sum()
+    gram = a.T * weight @ a + penalty * np.eye(a.shape[1])
+    return level + (asked - mean) / scale @ np.linalg.solve(gram, a.T @ (weight * (y - level)))
+
+
+def across_folds(held: Rows, fit: Callable[[Array], Callable[[Array], Array]]) -> Array:
+    """Predictions of each fold's rows by what ``fit`` made of the rows of the others."""
+    out = np.empty(len(held["y"]))
+    for k in np.unique(held["fold"]):
+        mine = held["fold"] == k
+        out[mine] = fit(~mine)(mine)
+    return np.clip(out, 0.0, CAP)
+
+
+def stacked(held: Rows, names: Sequence[str], rule: Any = least_squares_weights) -> Array:
+    """A weighted mean of candidates, weights from the other folds."""
+    x = np.stack([held[n] for n in names], axis=1)
+
+    def fit(rows: Array) -> Callable[[Array], Array]:
+        _, unit = np.unique(held["number"][rows], return_inverse=True)
+        weights = rule(x[rows], held["y"][rows], held["weight"][rows], unit)
+        return lambda mine: x[mine] @ weights
+
+    return across_folds(held, fit)
+
+
+def regressed(held: Rows, columns: Sequence[Array]) -> Array:
+    """Ridge regression on some columns, from the other folds."""
+    x = np.column_stack(list(columns))
+    return across_folds(
+        held,
+        lambda rows: lambda mine: ridge(x[rows], held["y"][rows], held["weight"][rows], x[mine]),
+    )
+
+
+def shifted(held: Rows, prediction: Array) -> Array:
+    """A prediction after :class:`EarlyShift`, fitted on the other folds."""
+
+    def fit(rows: Array) -> Callable[[Array], Array]:
+        shift = EarlyShift().fit(
+            prediction[rows],
+            held["y"][rows],
+            held["weight"][rows],
+            held["fold"][rows],
+            cap=CAP,
+        )
+        return lambda mine: shift.predict(prediction[mine])
+
+    return across_folds(held, fit)
+
+
+def stacked_and_shifted(held: Rows, names: Sequence[str]) -> Array:
+    """Weights and then the shift of that stack, both from the other folds only."""
+    x = np.stack([held[n] for n in names], axis=1)
+
+    def fit(rows: Array) -> Callable[[Array], Array]:
+        y, w = held["y"][rows], held["weight"][rows]
+        weights = least_squares_weights(x[rows], y, w, held["number"][rows])
+        shift = EarlyShift().fit(x[rows] @ weights, y, w, held["fold"][rows], cap=CAP)
+        return lambda mine: shift.predict(x[mine] @ weights)
+
+    return across_folds(held, fit)
+
+
+def unbiased_by_life(held: Rows, prediction: Array, ages: Array) -> Array:
+    """A prediction less its mean error among rows of similar prediction and predicted life.
+
+    The mean is over rows of the other folds, weighted by a Gaussian kernel of 8% of the cap and of
+    a quarter of the standard deviation of predicted lives (age + prediction).
+    """
+    life = prediction + ages
+    mean = np.average(life, weights=held["weight"])
+    deviation = np.sqrt(np.average((life - mean) ** 2, weights=held["weight"]))
+    place = np.column_stack(
+        [prediction / (0.08 * CAP), np.clip(life, *np.quantile(life, [0.02, 0.98])) / deviation * 4]
+    )
+
+    def fit(rows: Array) -> Callable[[Array], Array]:
+        w, gap = held["weight"][rows], (held["y"] - prediction)[rows]
+
+        def predict(mine: Array) -> Array:
+            apart = ((place[mine][:, None] - place[rows]) ** 2).sum(axis=2)
+            near = np.exp(-0.5 * apart) * w
+            return prediction[mine] + near @ gap / (near.sum(axis=1) + 0.003 * w.sum())
+
+        return predict
+
+    return across_folds(held, fit)
+
+
+def variants(held: Rows) -> dict[str, Array]:
+    """Predictions of every variant for the held-out rows, by what it is.
+
+    Variants that need predictions which ``held`` does not have are left out.
+    """
+    n, b, age = held["network"], held["boosting"], held["age"] / 100.0
+    stack = stacked(held, ALL)
+    product = [n, b, held["boosting_log"], age, n * age, b * age, n * n, b * b, n * b]
+    found = {"one network": n}
+    if "window_boosting" in held:
+        found["boosting on window statistics"] = held["window_boosting"]
+    found |= {
+        "boosting on causal features": b,
+        "boosting, relative error": held["boosting_log"],
+        "trajectory similarity": held["similarity"],
+        "linear regression": held["linear"],
+        "mean of network and boosting": (n + b) / 2,
+        "stack of network and boosting": stacked(held, ("network", "boosting")),
+        "stack, weights by errors": stacked(held, ALL, error_weights),
+        "stack, least squares": stack,
+        "regression on predictions, age and products": regressed(held, product),
+    }
+    found["stack, unbiased by prediction and life"] = unbiased_by_life(held, stack, held["age"])
+    if "network_lagged" in held:
+        lagged = [held["network_lagged"], held["boosting_lagged"]]
+        name = "regression on predictions and the unit's earlier predictions"
+        found[name] = regressed(held, [n, b, held["boosting_log"], age, *lagged])
+    found |= {
+        CHOSEN: stacked_and_shifted(held, ALL),
+        "one network, shifted": shifted(held, n),
+    }
+    if "boosting_offset" in held:
+        found |= {
+            "boosting on rows with random sensor offsets": held["boosting_offset"],
+            "stack, with boosting on random offsets": stacked(held, (*ALL, "boosting_offset")),
+        }
+    return found
