@@ -28,6 +28,7 @@ from accuracy_variants import ALL, CAP, CAUSAL, Array, Rows, variants
 from oof_tables import unit_folds
 
 from grace.candidates import CANDIDATES, EarlyShift, SharedFeatures
+from grace.candidates.life_table import ages
 from grace.candidates.weights import least_squares_weights
 from grace.data.labels import LabelConfig
 from grace.data.readers import load_dataset
@@ -105,6 +106,7 @@ def fold_rows(
         "unit": network["held_unit"][chosen],
         "fold": np.full(len(chosen), fold),
     }
+    parts["test"]["age"] = ages(data.test)[last]
     ewm = {f"{n}_lagged": _lagged(network, n, chosen) for n in ("network", "boosting")}
     parts["held"] |= ewm
     return parts["held"], parts["test"]
@@ -137,13 +139,15 @@ def final(held: Rows, tests: Sequence[Rows]) -> dict[str, tuple[Array, dict[str,
     """Predictions of the test units by the chosen variant and by the mean of the networks."""
     x = np.stack([held[n] for n in ALL], axis=1)
     weights = least_squares_weights(x, held["y"], held["weight"], held["number"])
-    shift = EarlyShift().fit(x @ weights, held["y"], held["weight"], held["fold"], cap=CAP)
+    shift = EarlyShift().fit(
+        x @ weights, held["y"], held["weight"], held["fold"], age=held["age"], cap=CAP
+    )
     means = np.stack([np.mean([t[n] for t in tests], axis=0) for n in ALL], axis=1)
     shares = {n: round(float(w), 3) for n, w in zip(ALL, weights, strict=True)}
     return {
         CHOSEN: (
-            shift.predict(means @ weights),
-            {**shares, "early_share": shift.share_},
+            shift.predict(means @ weights, age=tests[0]["age"]),
+            shares,
         ),
         "mean of the five networks": (means[:, 0], {}),
     }

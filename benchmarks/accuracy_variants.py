@@ -60,42 +60,28 @@ def regressed(held: Rows, columns: Sequence[Array]) -> Array:
     )
 
 
-def shifted(held: Rows, prediction: Array) -> Array:
-    """A prediction after :class:`EarlyShift`, fitted on the other folds."""
-
-    def fit(rows: Array) -> Callable[[Array], Array]:
-        shift = EarlyShift().fit(
-            prediction[rows],
-            held["y"][rows],
-            held["weight"][rows],
-            held["fold"][rows],
-            cap=CAP,
-        )
-        return lambda mine: shift.predict(prediction[mine])
-
-    return across_folds(held, fit)
-
-
-def stacked_and_shifted(held: Rows, names: Sequence[str]) -> Array:
-    """Weights and then the shift of that stack, both from the other folds only."""
+def stacked_and_shifted(held: Rows, names: Sequence[str], share: float) -> Array:
+    """Weights and then :class:`EarlyShift` of that stack, both from the other folds only."""
     x = np.stack([held[n] for n in names], axis=1)
 
     def fit(rows: Array) -> Callable[[Array], Array]:
-        y, w = held["y"][rows], held["weight"][rows]
+        y, w, age = held["y"][rows], held["weight"][rows], held["age"]
         weights = least_squares_weights(x[rows], y, w, held["number"][rows])
-        shift = EarlyShift().fit(x[rows] @ weights, y, w, held["fold"][rows], cap=CAP)
-        return lambda mine: shift.predict(x[mine] @ weights)
+        shift = EarlyShift(share).fit(
+            x[rows] @ weights, y, w, held["fold"][rows], age=age[rows], cap=CAP
+        )
+        return lambda mine: shift.predict(x[mine] @ weights, age=age[mine])
 
     return across_folds(held, fit)
 
 
-def unbiased_by_life(held: Rows, prediction: Array, ages: Array) -> Array:
+def unbiased_by_life(held: Rows, prediction: Array) -> Array:
     """A prediction less its mean error among rows of similar prediction and predicted life.
 
     The mean is over rows of the other folds, weighted by a Gaussian kernel of 8% of the cap and of
     a quarter of the standard deviation of predicted lives (age + prediction).
     """
-    life = prediction + ages
+    life = prediction + held["age"]
     mean = np.average(life, weights=held["weight"])
     deviation = np.sqrt(np.average((life - mean) ** 2, weights=held["weight"]))
     place = np.column_stack(
@@ -137,14 +123,15 @@ def variants(held: Rows) -> dict[str, Array]:
         "stack, least squares": stack,
         "regression on predictions, age and products": regressed(held, product),
     }
-    found["stack, unbiased by prediction and life"] = unbiased_by_life(held, stack, held["age"])
+    found["stack, unbiased by prediction and life"] = unbiased_by_life(held, stack)
     if "network_lagged" in held:
         lagged = [held["network_lagged"], held["boosting_lagged"]]
         name = "regression on predictions and the unit's earlier predictions"
         found[name] = regressed(held, [n, b, held["boosting_log"], age, *lagged])
     found |= {
-        CHOSEN: stacked_and_shifted(held, ALL),
-        "one network, shifted": shifted(held, n),
+        CHOSEN: stacked_and_shifted(held, ALL, 0.2),
+        f"{CHOSEN}, share 0": stacked_and_shifted(held, ALL, 0.0),
+        f"{CHOSEN}, share 0.5": stacked_and_shifted(held, ALL, 0.5),
     }
     if "boosting_offset" in held:
         found |= {

@@ -1,4 +1,4 @@
-"""Models of several folds as one candidate, weights of least squares, and the shift to early."""
+"""Models of several folds as one candidate, weights of least squares, and their state."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grace.candidates import CANDIDATES, EarlyShift, FoldMean, Stack, predict_each
-from grace.candidates.early import nasa_loss
+from grace.candidates import CANDIDATES, FoldMean, Stack, predict_each
 from grace.candidates.weights import error_weights, least_squares_weights
 from grace.data import Fleet
 from grace.data.labels import LabelConfig
 from grace.data.readers import load_dataset
 from grace.data.splits import kfold_units
-from grace.evaluation import nasa_score
 from grace.prediction.state_files import read_state, write_state
 
 LABELS = LabelConfig()
@@ -97,52 +95,3 @@ def test_the_rule_of_a_stack() -> None:
     assert usual.rmse_ >= 0.999 * least.rmse_
     with pytest.raises(ValueError, match="choose from errors, least_squares"):
         Stack("best")
-
-
-def spread(n: int = 6000, cap: float = 125.0) -> tuple[np.ndarray, ...]:
-    """Predictions that are right near failure and uncertain far from it."""
-    rng = np.random.default_rng(3)
-    p = rng.uniform(0, cap, n)
-    y = np.clip(p + rng.normal(0, 1, n) * 0.2 * p, 0, cap)
-    return p, y, np.ones(n), (np.arange(n) // 20) % 5
-
-
-def test_predictions_move_to_early_where_lives_spread() -> None:
-    p, y, w, fold = spread()
-    shift = EarlyShift().fit(p, y, w, fold, cap=125.0)
-    moved = shift.shifted_ - shift.knots_
-    assert shift.share_ > 0
-    assert abs(moved[1]) <= 1.0
-    assert moved[7] < -1.0
-    found = shift.predict(p)
-    assert nasa_score(y, found) < 0.9 * nasa_score(y, p)
-    assert np.mean((found - y) ** 2) < 1.03 * np.mean((p - y) ** 2)
-    assert (np.diff(shift.predict(np.linspace(0, 125, 500))) >= 0).all()
-    assert found.min() >= 0
-    assert found.max() <= 125
-
-
-def test_the_shift_scales_with_the_unit_of_time() -> None:
-    p, y, w, fold = spread()
-    cycles = EarlyShift().fit(p, y, w, fold, cap=125.0)
-    hours = EarlyShift().fit(p * 24, y * 24, w, fold, cap=125.0 * 24)
-    assert hours.share_ == cycles.share_
-    np.testing.assert_allclose(hours.predict(p * 24), cycles.predict(p) * 24)
-    again = EarlyShift.from_state(hours.to_state())
-    np.testing.assert_array_equal(again.predict(p), hours.predict(p))
-
-
-def test_nothing_is_shifted_without_errors_or_gain() -> None:
-    p = np.linspace(0, 125, 400)
-    fold = (np.arange(400) // 20) % 5
-    exact = EarlyShift().fit(p, p, np.ones(400), fold, cap=125.0)
-    np.testing.assert_allclose(exact.predict(p), p)
-    near = p + np.where(np.arange(400) % 2, 0.1, -0.1)
-    small = EarlyShift().fit(p, near, np.ones(400), fold, cap=125.0)
-    np.testing.assert_allclose(small.predict(p), p)
-
-
-def test_the_loss_is_the_score() -> None:
-    d = np.array([-30.0, -1.0, 0.0, 5.0, 40.0])
-    assert nasa_loss(d).sum() == pytest.approx(nasa_score(np.zeros(5) + 50, d + 50))
-    assert np.isfinite(nasa_loss(np.array([1e6, -1e6]))).all()

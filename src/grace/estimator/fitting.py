@@ -9,7 +9,14 @@ from typing import Any
 
 import polars as pl
 
-from grace.candidates import SCREENED, CandidateOptions, Stack, fit_each, out_of_fold
+from grace.candidates import (
+    SCREENED,
+    CandidateOptions,
+    EarlyShift,
+    Stack,
+    fit_each,
+    out_of_fold,
+)
 from grace.candidates.network import Network, fixed_epochs
 from grace.data.defaults import LARGE_FLEET, FleetDefaults, derive_defaults
 from grace.data.fleet import Fleet
@@ -110,16 +117,19 @@ def learn(
         screened=SCREENED if params["candidates"] is None and models is None else (),
         on_left_out=left_out.__setitem__,
     )
-    stack, early = (Stack().fit(oof), None) if models is None else fit_stack(oof, labels)
-    used = {name: oof[name].to_numpy() for name in stack.used}
+    early: EarlyShift | None = None
+    if models is None:
+        stack = Stack().fit(oof)
+        predicted = stack.predict({name: oof[name].to_numpy() for name in stack.used})
+    else:
+        stack, early, predicted = fit_stack(oof, labels)
+    used = stack.used
     # Compares the inputs of a prediction with those of training; predicts nothing.
     input_check = Preprocessor(
         PreprocessorConfig(missing_channel="fill", unseen="nearest", robust_limits=True),
         default_conditions="auto" if fleet.schema.settings else 1,
     ).fit(fleet)
-    mean = stack.predict(used)
-    predicted = pl.Series(STACK, mean if early is None else early.predict(mean))
-    oof = with_conditions(oof.with_columns(predicted), fleet, input_check)
+    oof = with_conditions(oof.with_columns(pl.Series(STACK, predicted)), fleet, input_check)
     learned = Learned(
         fleet_schema=fleet.schema,
         table_schema=table_schema,

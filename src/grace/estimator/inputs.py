@@ -110,8 +110,9 @@ def predict_rows(fleet: Fleet, rows: npt.NDArray[np.int64], learned: Learned) ->
         DataError: a prediction is not finite; the unit is named.
     """
     each = predict_each(learned.candidates, fleet, rows)
-    mean = learned.stack.predict(each)
-    stack = mean if learned.early is None else learned.early.predict(mean)
+    age, stack = ages(fleet)[rows], learned.stack.predict(each)
+    if learned.early is not None:
+        stack = learned.early.predict(stack, age=age)
     wrong = ~np.isfinite(stack)
     column = fleet.frame.get_column(fleet.schema.unit)
     if wrong.any():
@@ -124,7 +125,7 @@ def predict_rows(fleet: Fleet, rows: npt.NDArray[np.int64], learned: Learned) ->
         {
             "unit": column.gather(rows),
             "time": fleet.times()[rows],
-            "age": ages(fleet)[rows],
+            "age": age,
             **each,
             STACK: stack,
         }

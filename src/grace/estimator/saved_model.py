@@ -30,7 +30,7 @@ __all__ = ["STACK", "Learned", "load_model", "save_model", "write_model"]
 
 STACK = "stack"
 """Column of the stack's predictions."""
-_FORMAT, _KIND = 2, "rul_model"
+_FORMAT, _KIND = 3, "rul_model"
 _OOF = "out_of_fold.parquet"
 
 
