@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from document import markdown, where
+from document import markdown
 from fleets import FLEETS
 from harness import machine_facts
 
@@ -130,6 +130,8 @@ def page(content: dict[str, Any]) -> str:
     results, limit = content["results"], content["limit"]
     ratios = [(ratio(e)[1], r, on) for r in results for on, e in r["errors"].items()]
     within = sum(value <= limit for value, *_ in ratios)
+    facts = content["machine"]
+    threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
     worst, fleet, on = max(ratios, key=lambda found: found[0])
     where_worst = "test units" if on == "test" else "out of fold"
     lines = [
@@ -139,16 +141,16 @@ def page(content: dict[str, Any]) -> str:
         "",
         "`grace.RULModel()` with no argument but the seed is fitted on fleets that differ in "
         "number of units, rows per unit, unit of time, attributes and censoring. Cells, cutters, "
-        "fuses, compressors and valves are generated (`benchmarks/fleets.py`), `sim` is the built-in "
-        "simulated fleet, the others are real. FD001 to FD004 are given as tables whose columns "
-        "have no meaning to the model.",
+        "fuses, compressors and valves are generated (`benchmarks/fleets.py`), `sim` is the "
+        "built-in simulated fleet, the others are real. FD001 to FD004 are given as tables whose "
+        "columns have no meaning to the model.",
         "",
         "The default predictor, a weighted mean of candidates, is compared with the best single "
         "candidate. *Out of fold*: each unit is predicted by candidates and weights that were "
         "fitted without it, while the best candidate is chosen afterwards, on the same units. "
         "*Test units*: the last row of each unit that was not used at all; the best candidate is "
-        "chosen on them. The RMSE is in the fleet's unit of time, with capped labels. A ratio below 1 "
-        "means that the default predictor is more accurate than every single candidate.",
+        "chosen on them. The RMSE is in the fleet's unit of time, with capped labels. A ratio "
+        "below 1 means that the default predictor is more accurate than every single candidate.",
         "",
         f"In {within} of {len(ratios)} comparisons the ratio is at most {limit}; ✗ marks the "
         f"others. The largest is {worst:.3f} ({fleet['fleet']}, {where_worst}, {fleet['units']} "
@@ -158,7 +160,7 @@ def page(content: dict[str, Any]) -> str:
         "",
         *table(results),
         "",
-        f"Times: {where(content)}",
+        f"Seconds of fitting with {threads} on {facts['processor']}, other work beside it.",
     ]
     return "\n".join(lines) + "\n"
 

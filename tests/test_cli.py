@@ -191,6 +191,18 @@ def test_bad_input_is_one_line_that_tells_the_remedy(args: list[str], said: str)
     assert "Traceback" not in result.output
 
 
+def test_options_of_a_grid_are_those_of_its_methods(tmp_path: Path) -> None:
+    """The preset's own method has no such option."""
+    options = ["--set", "method.outer_options.normalise=initial_loss", "--out", tmp_path / "grid"]
+    nowhere = ["--dataset", "FD001", "--data-root", tmp_path]
+    result = grace("grid", "--method", "nash_mtl", *options, *nowhere)
+    assert result.exit_code == 2
+    assert "no C-MAPSS" in result.output
+    result = grace("grid", "--method", "dwa", *options, *nowhere)
+    assert result.exit_code == 2
+    assert "'dwa'" in result.output
+
+
 def test_a_grid_refuses_a_preset_that_is_more_than_a_network(tmp_path: Path) -> None:
     result = grace("grid", "--preset", "best", "--out", tmp_path / "grid")
     assert result.exit_code == 2, result.output

@@ -100,7 +100,13 @@ def grid(
     """
     with plain_errors("Finished runs and epochs are kept; the same command continues the grid."):
         base = load_config(
-            preset, config, set_, select_on=select_on, training=training_options(epochs, device)
+            preset,
+            config,
+            set_,
+            # Options of --set are those of the methods that run, not of the preset's method.
+            method={"name": method[0]} if method else None,
+            select_on=select_on,
+            training=training_options(epochs, device),
         )
         from grace.training import PRESETS
 
