@@ -75,26 +75,28 @@ def stacked_and_shifted(held: Rows, names: Sequence[str], share: float) -> Array
     return across_folds(held, fit)
 
 
-def unbiased_by_life(held: Rows, prediction: Array) -> Array:
-    """A prediction less its mean error among rows of similar prediction and predicted life.
+def unbiased_by_life(held: Rows, names: Sequence[str]) -> Array:
+    """A stack less its mean error among rows of similar prediction and predicted life.
 
-    The mean is over rows of the other folds, weighted by a Gaussian kernel of 8% of the cap and of
-    a quarter of the standard deviation of predicted lives (age + prediction).
+    Weights and mean error are from the other folds; the mean is weighted by a Gaussian kernel of 8%
+    of the cap and of a quarter of the standard deviation of predicted lives (age + prediction).
     """
-    life = prediction + held["age"]
-    mean = np.average(life, weights=held["weight"])
-    deviation = np.sqrt(np.average((life - mean) ** 2, weights=held["weight"]))
-    place = np.column_stack(
-        [prediction / (0.08 * CAP), np.clip(life, *np.quantile(life, [0.02, 0.98])) / deviation * 4]
-    )
+    x = np.stack([held[n] for n in names], axis=1)
 
     def fit(rows: Array) -> Callable[[Array], Array]:
-        w, gap = held["weight"][rows], (held["y"] - prediction)[rows]
+        y, w = held["y"][rows], held["weight"][rows]
+        stack = x @ least_squares_weights(x[rows], y, w, held["number"][rows])
+        life = stack + held["age"]
+        low, high = np.quantile(life[rows], [0.02, 0.98])
+        deviation = np.std(life[rows])
+        place = np.column_stack(
+            [stack / (0.08 * CAP), np.clip(life, low, high) / (0.25 * deviation)]
+        )
 
         def predict(mine: Array) -> Array:
             apart = ((place[mine][:, None] - place[rows]) ** 2).sum(axis=2)
             near = np.exp(-0.5 * apart) * w
-            return prediction[mine] + near @ gap / (near.sum(axis=1) + 0.003 * w.sum())
+            return stack[mine] + near @ (y - stack[rows]) / (near.sum(axis=1) + 0.003 * w.sum())
 
         return predict
 
@@ -123,7 +125,7 @@ def variants(held: Rows) -> dict[str, Array]:
         "stack, least squares": stack,
         "regression on predictions, age and products": regressed(held, product),
     }
-    found["stack, unbiased by prediction and life"] = unbiased_by_life(held, stack)
+    found["stack, unbiased by prediction and life"] = unbiased_by_life(held, ALL)
     if "network_lagged" in held:
         lagged = [held["network_lagged"], held["boosting_lagged"]]
         name = "regression on predictions and the unit's earlier predictions"

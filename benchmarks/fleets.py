@@ -255,7 +255,7 @@ FLEETS: dict[str, tuple[str, Callable[[], Case]]] = {
     "sim": ("the built-in simulated fleet", _simulated),
     "disks": ("95% still running", lambda: _named("disks")),
     **{
-        name: (f"{name} as an anonymous table", lambda name=name: _cmapss(name))
+        name: ("C-MAPSS as an anonymous table", lambda name=name: _cmapss(name))
         for name in ("FD001", "FD002", "FD003", "FD004")
     },
 }
