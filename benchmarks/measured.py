@@ -3,8 +3,9 @@
     python benchmarks/measured.py                    # trains missing baselines, needs the data
     python benchmarks/measured.py --data-root DIR
 
-The figures of the network are those of the committed grid (``benchmarks/results/grid``). Trivial
-baselines are trained on the same engines and read the same test sets; their errors are kept in
+The figures of the network are those of the committed grid (``benchmarks/results/grid``), those of
+preset ``best`` the logged readings of ``benchmarks/accuracy.py``. Trivial baselines are trained on
+the same engines as the network and read the same test sets; their errors are kept in
 ``benchmarks/results/baselines.json``, so that a second call trains none.
 """
 
@@ -33,6 +34,7 @@ from grace.training.config import RunConfig
 README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
 STORE, BASELINES = RESULTS / "grid", RESULTS / "baselines.json"
+READINGS = RESULTS / "accuracy.readings.jsonl"
 METHOD, PRESET = "grace", "fast"
 COLUMNS = ("gradient_boosting_all_inputs", "gradient_boosting", "age_only", "constant")
 HEADS = ("run", "seeds", "RMSE, capped", "RMSE, raw", "NASA")
@@ -88,11 +90,31 @@ def row(dataset: str, runs: pl.DataFrame, baselines: Sequence[dict[str, Any]]) -
     return "| " + " | ".join(cells) + " |"
 
 
+def best_rows() -> list[str]:
+    """The lines of preset ``best``: logged runs of ``grace train``."""
+    lines = [json.loads(line) for line in READINGS.read_text(encoding="utf-8").splitlines()]
+    runs = [r for r in lines if (r["from"], r["predictor"]) == ("run", "best")]
+    rows = []
+    for dataset in sorted({r["dataset"] for r in runs}):
+        of = sorted((r for r in runs if r["dataset"] == dataset), key=lambda r: int(r["seed"]))
+        cells = [
+            f"{dataset}, `best`",
+            ", ".join(str(r["seed"]) for r in of),
+            spread([r["rmse"] for r in of]),
+            spread([r["rmse_raw"] for r in of]),
+            spread([r["nasa"] for r in of], digits=0),
+            *("–" for _ in COLUMNS),
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
 def table(runs: pl.DataFrame, baselines: Sequence[dict[str, Any]]) -> list[str]:
     """The lines between the markers of the README."""
     heads = [*HEADS, *(name.replace("_", " ") for name in COLUMNS)]
     return [
-        "Unit: cycles. The checkpoint is selected on held-out engines; the results are for the",
+        "Unit: cycles. Preset `fast` is one network, its checkpoint selected on held-out engines;",
+        "preset `best` combines networks of five folds with other models. The results are for the",
         "last cycle of all test engines. Mean ± standard deviation over seeds; each seed holds out",
         "other engines. The last four columns are the capped RMSE of trivial baselines trained on",
         "the same engines; `gradient boosting all inputs` has the same inputs as the network.",
@@ -103,6 +125,7 @@ def table(runs: pl.DataFrame, baselines: Sequence[dict[str, Any]]) -> list[str]:
             row(str(dataset), part, baselines)
             for (dataset,), part in runs.group_by("dataset", maintain_order=True)
         ),
+        *best_rows(),
         "",
         "The standard deviation does not include the sampling variability of the test engines; the",
         "reports give intervals for it.",
