@@ -131,7 +131,7 @@ def variants(held: Rows) -> dict[str, Array]:
         name = "regression on predictions and the unit's earlier predictions"
         found[name] = regressed(held, [n, b, held["boosting_log"], age, *lagged])
     found |= {
-        CHOSEN: stacked_and_shifted(held, ALL, 0.2),
+        CHOSEN: stacked_and_shifted(held, ALL, EarlyShift().share),
         f"{CHOSEN}, share 0": stacked_and_shifted(held, ALL, 0.0),
         f"{CHOSEN}, share 0.5": stacked_and_shifted(held, ALL, 0.5),
     }

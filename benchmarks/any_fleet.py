@@ -130,6 +130,7 @@ def page(content: dict[str, Any]) -> str:
     results, limit = content["results"], content["limit"]
     ratios = [(ratio(e)[1], r, on) for r in results for on, e in r["errors"].items()]
     within = sum(value <= limit for value, *_ in ratios)
+    n_candidates = max(len(e) - 1 for r in results for e in r["errors"].values())
     facts = content["machine"]
     threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
     worst, fleet, on = max(ratios, key=lambda found: found[0])
@@ -155,8 +156,8 @@ def page(content: dict[str, Any]) -> str:
         f"In {within} of {len(ratios)} comparisons the ratio is at most {limit}; ✗ marks the "
         f"others. The largest is {worst:.3f} ({fleet['fleet']}, {where_worst}, {fleet['units']} "
         "training units). With fewer than about 20 units, the errors of the candidates are too "
-        "uncertain to find the best weights. On test units, the best of nine candidates is chosen "
-        "with hindsight, on one row per unit: some of its lead is luck.",
+        f"uncertain to find the best weights. On test units, the best of {n_candidates} candidates "
+        "is chosen with hindsight, on one row per unit: some of its lead is luck.",
         "",
         *table(results),
         "",

@@ -43,6 +43,18 @@ def tiny() -> Callable[..., RunConfig]:
 
 
 @pytest.fixture(scope="session")
+def bare(tiny: Callable[..., RunConfig]) -> Callable[..., RunConfig]:
+    """As ``tiny``, without options of the method, so that any method fits."""
+
+    def make(**over: Any) -> RunConfig:
+        config = tiny(**over)
+        method = config.method.model_copy(update={"outer_options": {}})
+        return config.model_copy(update={"method": method})
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def data(tiny: Callable[..., RunConfig]) -> Dataset:
     return load_dataset("sim", **tiny().dataset_options)
 

@@ -36,12 +36,6 @@ from grace.training.errors import ConfigError
 Tiny = Callable[..., RunConfig]
 
 
-def without_options(config: RunConfig) -> RunConfig:
-    """The configuration without options of a method, so that any method fits."""
-    method = config.method.model_copy(update={"outer_options": {}})
-    return config.model_copy(update={"method": method})
-
-
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -50,8 +44,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_all_combinations_have_names_of_their_own(tiny: Tiny) -> None:
-    base = without_options(tiny())
+def test_all_combinations_have_names_of_their_own(bare: Tiny) -> None:
+    base = bare()
     made = grid_configs(base, datasets=["sim", "FD001"], methods=["amnl", "dwa"])
     assert len(made) == 2 * 2 * len(SEEDS)
     for name, config in made.items():
@@ -77,9 +71,9 @@ def test_numbers_below_one_are_refused(tiny: Tiny, tmp_path: Path, bad: dict[str
 
 
 @pytest.fixture
-def plain(tiny: Tiny) -> dict[str, RunConfig]:
+def plain(bare: Tiny) -> dict[str, RunConfig]:
     """Four runs of two methods and two seeds."""
-    base = without_options(tiny())
+    base = bare()
     return grid_configs(base, datasets=["sim"], methods=["amnl", "fixed:0.1"], seeds=[1, 2])
 
 
@@ -247,8 +241,8 @@ def test_an_interrupt_leaves_no_process_and_the_grid_goes_on(
     assert "already finished" in {e.kind for e in again.outcomes.values()}
 
 
-def test_workers_do_not_outlive_a_killed_parent(tiny: Tiny, tmp_path: Path) -> None:
-    long = without_options(tiny(training={"epochs": 5000})).to_yaml()
+def test_workers_do_not_outlive_a_killed_parent(bare: Tiny, tmp_path: Path) -> None:
+    long = bare(training={"epochs": 5000}).to_yaml()
     (tmp_path / "long.yaml").write_text(long, encoding="utf-8")
     command = [sys.executable, "-m", "grace.cli", "grid", "--config", "long.yaml"]
     command += ["--method", "amnl", "--seed", "1", "--out", "grid"]
@@ -289,17 +283,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def test_a_grid_is_the_two_by_two_with_controls(tiny: Tiny) -> None:
-    made = grid_configs(without_options(tiny()), datasets=["sim"], seeds=[1])
+def test_a_grid_is_the_two_by_two_with_controls(tiny: Tiny, bare: Tiny) -> None:
+    made = grid_configs(bare(), datasets=["sim"], seeds=[1])
     assert [c.method.name for c in made.values()] == [
         *DEFAULT_METHODS, "mse+fixed:0.0477", "weighted_mse+fixed:0.0477",
     ]  # fmt: skip
-    given = grid_configs(
-        without_options(tiny()), datasets=["sim"], methods=["gaba", "fixed:0.0477"], seeds=[1]
-    )
+    given = grid_configs(bare(), datasets=["sim"], methods=["gaba", "fixed:0.0477"], seeds=[1])
     assert [c.method.name for c in given.values()] == ["gaba", "fixed:0.0477"]
-    bare = grid_configs(tiny(), datasets=["sim"], methods=["grace"], seeds=[1], controls=False)
-    assert len(bare) == 1
+    alone = grid_configs(tiny(), datasets=["sim"], methods=["grace"], seeds=[1], controls=False)
+    assert len(alone) == 1
     with_options = grid_configs(tiny(), datasets=["sim"], methods=["grace"], seeds=[1])
     options = [c.method.outer_options for c in with_options.values()]
     assert options == [{"warmup_steps": 3}, {}]

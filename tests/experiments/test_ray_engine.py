@@ -44,9 +44,8 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture
-def configs(tiny: Tiny) -> dict[str, RunConfig]:
-    base = tiny(training={"epochs": 30})  # long enough for one to be killed in the middle
-    plain = base.model_copy(update={"method": base.method.model_copy(update={"outer_options": {}})})
+def configs(bare: Tiny) -> dict[str, RunConfig]:
+    plain = bare(training={"epochs": 30})  # long enough for one to be killed in the middle
     return grid_configs(plain, datasets=["sim"], methods=["amnl", "fixed:0.1"], seeds=[1])
 
 

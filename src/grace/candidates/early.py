@@ -67,8 +67,8 @@ class EarlyShift:
     """Replaces the mean of the candidates by the minimiser of a mixture of two losses.
 
     A stack of squared errors predicts the same for rows on which the candidates agree, whatever the
-    age. Among rows of equal prediction, those with a long predicted life (age + prediction) fail
-    earlier than predicted and those with a short one later. The shift minimises
+    age. Among rows of equal prediction, those with a long predicted life (age + prediction)
+    tend to fail earlier than predicted, and those with a short one later. The shift minimises
     ``(1 − s)·d²/E[d²] + s·nasa(d)/E[nasa]`` with the share ``s`` over the out-of-fold errors of
     rows of similar prediction and similar predicted life (Gaussian kernels of 8% of the cap and of
     a quarter of the standard deviation of the predicted lives). The NASA score (Saxena et al. 2008)
