@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,9 @@ import pytest
 from grace.candidates import EarlyShift
 from grace.candidates.early import nasa_loss
 from grace.data.labels import LabelConfig
+from grace.data.readers import load_dataset
+from grace.estimator import RULModel
+from grace.estimator.inputs import predict_rows
 from grace.estimator.stacking import fit_stack, truncations
 from grace.evaluation import nasa_score
 
@@ -122,6 +126,24 @@ def test_predictions_out_of_fold_know_nothing_of_their_fold() -> None:
     asked = rows["p"][mine], rows["age"][mine]
     np.testing.assert_allclose(shifted[mine], alone.predict(asked[0], age=asked[1]))
     assert not np.allclose(shifted[mine], shift.predict(asked[0], age=asked[1]))
+
+
+def test_a_model_predicts_with_the_shift_of_its_stack() -> None:
+    """By life: rows below a predicted life of 150 cycles are shifted by −5, others by +5."""
+    data = load_dataset("sim", n_train=6, n_test=4)
+    model = RULModel(candidates=["linear"], rows_per_unit=3, cap=CAP).fit(data.train)
+    rows = np.arange(data.test.n_rows)
+    before = predict_rows(data.test, rows, model.learned)
+    shift = EarlyShift.from_state(
+        {"cap": CAP, "table": [[0.0, CAP], [149.0, 151.0], [[-5.0, 5.0], [-5.0, 5.0]]]}
+    )
+    after = predict_rows(data.test, rows, replace(model.learned, early=shift))
+    life = (before["age"] + before["stack"]).to_numpy()
+    clear = np.abs(life - 150.0) > 1.0
+    expected = np.clip(before["stack"].to_numpy() + np.where(life > 150.0, 5.0, -5.0), 0.0, CAP)
+    np.testing.assert_allclose(after["stack"].to_numpy()[clear], expected[clear])
+    assert (life < 149.0).any()
+    assert (life > 151.0).any()
 
 
 def test_the_loss_is_the_score() -> None:
