@@ -15,6 +15,7 @@ from grace.candidates import FoldMean
 from grace.data import Dataset
 from grace.data.readers import load_dataset
 from grace.estimator import RULModel
+from grace.estimator.stacking import fit_stack
 from grace.experiments import read_metrics, run
 from grace.experiments.predictions_file import read_predictions
 from grace.experiments.stacked_run import (
@@ -64,6 +65,17 @@ def test_the_models_of_the_folds_predict(folder: Path, data: Dataset) -> None:
 def model_folds(model: RULModel) -> int:
     assert model.oof_ is not None
     return model.oof_["fold"].n_unique()
+
+
+def test_the_shift_is_that_of_the_out_of_fold_predictions(folder: Path) -> None:
+    model, _ = load_stacked_run(folder)
+    assert model.oof_ is not None
+    oof = model.oof_.drop("stack", "condition", strict=False)
+    stack, shift, shifted = fit_stack(oof, model.labels_)
+    assert model.learned.early is not None
+    assert model.learned.early.to_state() == shift.to_state()
+    assert model.stack_.weights_ == stack.weights_
+    np.testing.assert_array_equal(model.oof_["stack"], shifted)
 
 
 def test_metrics_and_predictions_agree(folder: Path, data: Dataset) -> None:
