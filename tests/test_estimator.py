@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import grace
-from grace.candidates import CANDIDATES, DEFAULT_CANDIDATES
+from grace.candidates import CANDIDATES, DEFAULT_CANDIDATES, Stack
 from grace.candidates.network import Network, network_configuration
 from grace.data import DataError
 from grace.data.input_flags import InputWarning
@@ -73,6 +73,13 @@ def test_one_row_per_unit_with_what_is_unusual(model: RULModel) -> None:
     assert every.height == today().height
     last = every.group_by("unit", maintain_order=True).last()
     np.testing.assert_allclose(last["rul"].to_numpy(), found["rul"].to_numpy())
+
+
+def test_weights_can_be_found_again_from_the_kept_predictions(model: RULModel) -> None:
+    assert model.oof_ is not None
+    again = Stack().fit(model.oof_)
+    assert again.weights_ == model.stack_.weights_
+    assert again.errors_ == model.stack_.errors_
 
 
 def test_it_learns_what_the_sensors_say(model: RULModel) -> None:

@@ -70,8 +70,7 @@ def model_folds(model: RULModel) -> int:
 def test_the_shift_is_that_of_the_out_of_fold_predictions(folder: Path) -> None:
     model, _ = load_stacked_run(folder)
     assert model.oof_ is not None
-    oof = model.oof_.drop("stack", "condition", strict=False)
-    stack, shift, shifted = fit_stack(oof, model.labels_)
+    stack, shift, shifted = fit_stack(model.oof_, model.labels_)
     assert model.learned.early is not None
     assert model.learned.early.to_state() == shift.to_state()
     assert model.stack_.weights_ == stack.weights_

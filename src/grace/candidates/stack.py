@@ -20,6 +20,7 @@ __all__ = ["CandidateError", "Stack"]
 Array = npt.NDArray[np.float64]
 RULES = {"errors": error_weights, "least_squares": least_squares_weights}
 """How weights are found: see :class:`Stack`."""
+_ADDED = ("stack", "condition")  # to the out-of-fold table by RULModel
 MIN_UNITS = 5
 """Fewer units with a known end than this support no combination: the best candidate is used."""
 
@@ -102,12 +103,12 @@ class Stack:
         self.rule = rule
 
     def fit(self, oof: pl.DataFrame) -> Stack:
-        """Fit on a table of :func:`~grace.candidates.out_of_fold`.
+        """Fit on a table of :func:`~grace.candidates.out_of_fold`, or on ``RULModel.oof_``.
 
         Raises:
             DataError: no evaluated row has a known label.
         """
-        names = [c for c in oof.columns if c not in OOF_COLUMNS]
+        names = [c for c in oof.columns if c not in (*OOF_COLUMNS, *_ADDED)]
         rows = oof.filter(pl.col("rul_capped").is_not_null())
         if rows.is_empty():
             raise DataError(
