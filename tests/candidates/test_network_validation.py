@@ -82,6 +82,29 @@ def test_a_stacked_preset_measures_gradients_on_every_tenth_step() -> None:
     assert configuration(fleet, LabelConfig(), "amnl", "best").method.outer_options == {}
 
 
+@pytest.mark.parametrize(
+    ("units", "derived", "epochs", "steps"),
+    [(8, 20, 15, 20), (100, 20, 24, 20), (208, 20, 24, 34), (300, 40, 24, 50), (600, 40, 24, 60)],
+)
+def test_more_units_take_more_steps_with_a_stacked_preset(
+    units: int, derived: int, epochs: int, steps: int
+) -> None:
+    asked = {"epochs": 15 if units < 40 else 60, "steps_per_epoch": derived, "batch_size": 64}
+    found = network.fixed_training(asked, units, "best")
+    assert found == {"epochs": epochs, "steps_per_epoch": steps, "batch_size": 64}
+
+
+def test_steps_of_a_stacked_preset_are_those_of_the_units_it_learns_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = load_dataset("sim", n_train=8, n_test=1).train
+    monkeypatch.setattr(network, "_UNITS_PER_STEP", 0.25)
+    best = network.network_configuration(fleet, LabelConfig(), "grace", "best")
+    assert best.training.steps_per_epoch == 32
+    fast = network.network_configuration(fleet, LabelConfig(), "grace", "fast")
+    assert fast.training.steps_per_epoch == 20
+
+
 def test_a_large_fleet_measures_gradients_on_every_tenth_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

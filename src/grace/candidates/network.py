@@ -29,13 +29,15 @@ from grace.training.presets import DEFAULT_PRESET, PRESETS
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 from grace.training.trainer import Trainer, copy_with_weights
 
-__all__ = ["Network", "fixed_epochs", "network_configuration"]
+__all__ = ["Network", "fixed_training", "network_configuration"]
 
 _GRID = 4096.0  # inputs are rounded to this fraction of a standard deviation
 _CHUNK_ROWS = 100_000  # rows preprocessed at a time when predicting
 _MAX_SENSORS = 48
 # Steps between measurements of the gradient norms, with stacked presets and large fleets.
 _UPDATE_EVERY = 10
+# Steps per epoch of a stacked preset; docs/accuracy.md says what they give.
+_UNITS_PER_STEP, _MOST_STEPS = 6, 60
 _VALIDATION_PER_UNIT = 40
 _VALIDATION_WINDOWS = 4000  # evaluated after every epoch, which would take longer than the training
 
@@ -182,8 +184,7 @@ def network_configuration(
     values = dict(derive_defaults(fleet, cap=labels.cap).values)
     outer_options: dict[str, int] = {}
     if PRESETS[preset].stacked:
-        epochs = fixed_epochs(values["training"]["epochs"], preset)
-        values["training"] = {**values["training"], "epochs": epochs}
+        values["training"] = fixed_training(values["training"], fleet.n_known, preset)
         # Held-out engines of FD002 and FD004: trend channels gained nothing and cost time.
         values["features"] = {**values["features"], "trend_rows": ()}
     elif preset != DEFAULT_PRESET:
@@ -211,9 +212,19 @@ def network_configuration(
     )
 
 
-def fixed_epochs(derived: int, preset: str) -> int:
-    """Epochs of a stacked preset: its own number, or fewer where the fleet asks for fewer."""
-    return min(derived, int(PRESETS[preset].values["training"]["epochs"]))
+def fixed_training(derived: Mapping[str, Any], n_known: int, preset: str) -> dict[str, Any]:
+    """Training section of a stacked preset, whose length is fixed beforehand.
+
+    The preset's number of epochs, or fewer where the fleet asks for fewer; as many steps per epoch
+    as a sixth of the units of known life, within limits. More units take more steps to learn
+    and are harder to learn by heart.
+    """
+    fewest, most = derived["steps_per_epoch"], max(derived["steps_per_epoch"], _MOST_STEPS)
+    return {
+        **derived,
+        "epochs": min(derived["epochs"], int(PRESETS[preset].values["training"]["epochs"])),
+        "steps_per_epoch": min(max(fewest, n_known // _UNITS_PER_STEP), most),
+    }
 
 
 def _spread(windows: WindowSet) -> WindowSet:

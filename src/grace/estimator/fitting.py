@@ -17,7 +17,7 @@ from grace.candidates import (
     fit_each,
     out_of_fold,
 )
-from grace.candidates.network import Network, fixed_epochs
+from grace.candidates.network import Network, fixed_training
 from grace.data.defaults import LARGE_FLEET, FleetDefaults, derive_defaults
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig
@@ -68,16 +68,23 @@ def _folds(fleet: Fleet, defaults: FleetDefaults) -> tuple[int, str]:
     return _FOLDS, f"{_FOLDS} folds by unit: {of}, each predicted by a model that never saw it."
 
 
-def _network_reasons(defaults: FleetDefaults, preset: str) -> dict[str, str]:
-    """Reasons of the derived settings; a stacked preset chooses no epoch on held-out units."""
+def _network_reasons(defaults: FleetDefaults, preset: str, learned_from: int) -> dict[str, str]:
+    """Reasons of the derived settings; a stacked preset chooses no epoch on held-out units.
+
+    ``learned_from``: units of known life behind the network of one fold.
+    """
     if not PRESETS[preset].stacked:
         return dict(defaults.reasons)
     unused = ("validation_fraction", "features.trend_rows")
     found = {k: v for k, v in defaults.reasons.items() if k not in unused}
-    epochs = fixed_epochs(defaults.values["training"]["epochs"], preset)
+    fixed = fixed_training(defaults.values["training"], learned_from, preset)
     found["training.epochs"] = (
-        f"{epochs} epochs, in which the learning rate falls to its lower end: no units are held "
-        "out to choose an epoch, so that the network learns from all of them."
+        f"{fixed['epochs']} epochs, in which the learning rate falls to its lower end: no units "
+        "are held out to choose an epoch, so that the network learns from all of them."
+    )
+    found["training.steps_per_epoch"] = (
+        f"{fixed['steps_per_epoch']} steps per epoch: more with more units, here about "
+        f"{learned_from} of known life in each fold."
     )
     return found
 
@@ -134,7 +141,12 @@ def learn(
         fleet_schema=fleet.schema,
         table_schema=table_schema,
         labels=labels,
-        reasons={**_network_reasons(defaults, params["preset"]), "validation": reason},
+        reasons={
+            **_network_reasons(
+                defaults, params["preset"], fleet.n_known - fleet.n_known // n_folds
+            ),
+            "validation": reason,
+        },
         left_out=left_out,
         candidates=fit_each(list(used), fleet, labels, seed=seed, options=options)
         if models is None
