@@ -31,6 +31,8 @@ import numpy as np
 from document import markdown
 from fleets import FLEETS
 from harness import machine_facts
+from small_fleets import RESULTS as SMALL
+from small_fleets import section as small_fleets
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "any_fleet.md"
@@ -126,7 +128,8 @@ def collect(folder: Path) -> list[dict[str, Any]]:
 
 
 def page(content: dict[str, Any]) -> str:
-    """docs/any_fleet.md from the results."""
+    """docs/any_fleet.md from the results, with the section on small fleets."""
+    small = json.loads(SMALL.read_text(encoding="utf-8"))
     results, limit = content["results"], content["limit"]
     ratios = [(ratio(e)[1], r, on) for r in results for on, e in r["errors"].items()]
     within = sum(value <= limit for value, *_ in ratios)
@@ -156,12 +159,15 @@ def page(content: dict[str, Any]) -> str:
         f"In {within} of {len(ratios)} comparisons the ratio is at most {limit}; ✗ marks the "
         f"others. The largest is {worst:.3f} ({fleet['fleet']}, {where_worst}, {fleet['units']} "
         "training units). With fewer than about 20 units, the errors of the candidates are too "
-        f"uncertain to find the best weights. On test units, the best of {n_candidates} candidates "
-        "is chosen with hindsight, on one row per unit: some of its lead is luck.",
+        "uncertain to find the best weights (see below). On test units, the best of "
+        f"{n_candidates} candidates is chosen with hindsight, on one row per unit: some of its "
+        "lead is luck.",
         "",
         *table(results),
         "",
         f"Seconds of fitting with {threads} on {facts['processor']}, other work beside it.",
+        "",
+        *small_fleets(small),
     ]
     return "\n".join(lines) + "\n"
 

@@ -18,7 +18,9 @@ from grace.data.fleet import Fleet
 from grace.data.readers import load_dataset
 from grace.data.table import read_table
 
-__all__ = ["FLEETS", "Case"]
+__all__ = ["FLEETS", "Case", "training_units"]
+
+_NEXT_DRAW = 1000  # between the seeds of one generated fleet and the next of its kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +82,9 @@ def _all_bearings() -> Case:
     return Case(read_table(table.drop(drop), **keys, static=("load",), name="bearings"))
 
 
-def _cutters() -> Case:
+def _cutters(draw: int = 0) -> Case:
     """9 rows per unit at uneven times; wear measured; material and feed."""
-    rng = np.random.default_rng(11)
+    rng = np.random.default_rng(11 + _NEXT_DRAW * draw)
     rows, fates = [], []
     for u in range(26):
         material = ("steel", "cast iron")[u % 2]
@@ -119,9 +121,9 @@ def _cutters() -> Case:
     )
 
 
-def _valves() -> Case:
+def _valves(draw: int = 0) -> Case:
     """3,000 rows at 10 Hz, in seconds, with rows after the failure; a limit defines it."""
-    rng = np.random.default_rng(12)
+    rng = np.random.default_rng(12 + _NEXT_DRAW * draw)
     rows = []
     for u in range(14):
         life = int(rng.integers(1700, 2700))
@@ -147,9 +149,9 @@ def _valves() -> Case:
     return Case(read_table(pl.concat(rows), **keys, name="valves"))
 
 
-def _cells() -> Case:
+def _cells(draw: int = 0) -> Case:
     """Three protocols run side by side whose lives are a factor of 5 apart; cycles."""
-    rng = np.random.default_rng(13)
+    rng = np.random.default_rng(13 + _NEXT_DRAW * draw)
     rows, left = [], {}
     for u in range(45):
         protocol = ("slow", "normal", "fast")[u % 3]
@@ -188,9 +190,9 @@ def _cells() -> Case:
     )
 
 
-def _compressors() -> Case:
+def _compressors(draw: int = 0) -> Case:
     """60% still running; dates, uneven gaps, missing values, a text attribute; hours of life."""
-    rng = np.random.default_rng(14)
+    rng = np.random.default_rng(14 + _NEXT_DRAW * draw)
     rows = []
     begin = datetime(2023, 1, 2, 6, tzinfo=timezone.utc)
     for u in range(80):
@@ -220,9 +222,9 @@ def _compressors() -> Case:
     return Case(read_table(table, **keys, fate="failed", static=("site",), name="compressors"))
 
 
-def _fuses() -> Case:
+def _fuses(draw: int = 0) -> Case:
     """Sensors that say nothing: only age, and the group, are known; days."""
-    rng = np.random.default_rng(15)
+    rng = np.random.default_rng(15 + _NEXT_DRAW * draw)
     rows = []
     for u in range(30):
         group = ("indoor", "outdoor")[u % 2]
@@ -259,3 +261,17 @@ FLEETS: dict[str, tuple[str, Callable[[], Case]]] = {
         for name in ("FD001", "FD002", "FD003", "FD004")
     },
 }
+
+
+def training_units(name: str, draw: int) -> Fleet:
+    """Training units of a fleet; those of a generated one differ from draw to draw."""
+    generated: dict[str, Callable[[int], Case]] = {
+        "cutters": _cutters,
+        "fuses": _fuses,
+        "cells": _cells,
+        "compressors": _compressors,
+        "valves": _valves,
+    }
+    if name == "sim":
+        return load_dataset("sim", seed=3 + draw, n_train=60, n_test=1).train
+    return (generated[name](draw) if name in generated else FLEETS[name][1]()).train

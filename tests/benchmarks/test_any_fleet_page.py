@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -20,5 +22,36 @@ def test_the_page_is_that_of_the_results(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {r["fleet"] for r in content["results"]} == set(any_fleet.FLEETS)
     worst = max(any_fleet.ratio(e)[1] for r in content["results"] for e in r["errors"].values())
     assert f"{worst:.3f}" in any_fleet.page(content)
-    for name in ("any_fleet", "fleets"):
+    for name in ("any_fleet", "fleets", "small_fleets"):
         del sys.modules[name]
+
+
+def test_rules_for_few_units_are_compared_with_the_best_candidate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import small_fleets
+
+    y = np.arange(12.0)
+    oof = pl.DataFrame(
+        {
+            "unit": [i // 2 for i in range(12)],
+            "fold": [i // 4 for i in range(12)],
+            "weight": [0.5] * 12,
+            "rul_capped": y,
+            "linear": y + 1.0,
+            "constant": y + 3.0,
+        }
+    )
+    new = pl.DataFrame({"rul_capped": y, "linear": y + 4.0, "constant": y + 2.0})
+    found = small_fleets.ratios(oof, new)
+    assert set(found) == set(small_fleets.rules())
+    # Out of fold it is the best itself; on new units the other one is, with half its error.
+    assert found["the candidate with the least error"] == pytest.approx((1.0, 2.0))
+    # The prior of a constant is half that of a regression: mean errors (2 · 1 + 3) / 3 and 10 / 3.
+    assert found["the prior"] == pytest.approx((5 / 3, 5 / 3))
+    for rule in ("least squares", "pseudo-BMA+", small_fleets.PRESENT):
+        assert found[rule][0] < 1.7
+        assert 5 / 3 < found[rule][1] <= 2.0 + 1e-9
+    for name in ("small_fleets", "fleets"):
+        sys.modules.pop(name, None)
