@@ -190,11 +190,14 @@ def run_variants(args: argparse.Namespace) -> None:
         log_variants(held, args.log, dataset=name, seed=args.seed, networks="fast")
 
 
-def run_rows(table: pl.DataFrame) -> Rows:
-    """Held-out rows of a run of preset best, from its out-of-fold predictions."""
+def run_rows(table: pl.DataFrame, *names: str) -> Rows:
+    """Held-out rows of a run of preset best, from its out-of-fold predictions.
+
+    ``names``: columns with predictions, instead of those of all candidates.
+    """
     rows = table.filter(pl.col("rul_true").is_between(*SHOWN))
     number = rows["unit"].rank("dense").to_numpy().astype(int) - 1
-    held: Rows = {n: rows[n].to_numpy() for n in (*ALL, "age", "fold")}
+    held: Rows = {n: rows[n].to_numpy() for n in (*(names or ALL), "age", "fold")}
     held |= {"rul": rows["rul_true"].to_numpy(), "y": rows["rul_capped"].to_numpy()}
     return held | {"number": number, "weight": 1.0 / np.bincount(number)[number]}
 

@@ -12,9 +12,10 @@ from document import markdown
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-LOG, READINGS, PAGE = (
+LOG, READINGS, NETWORKS, PAGE = (
     RESULTS / "accuracy.jsonl",
     RESULTS / "accuracy.readings.jsonl",
+    RESULTS / "network_variants.jsonl",
     ROOT / "docs" / "accuracy.md",
 )
 DATASETS = ("FD001", "FD002", "FD003", "FD004")
@@ -33,6 +34,7 @@ def page() -> str:
     for mark, lines in {
         "{variants}": variant_table([e for e in log if e["networks"] == "fast"]),
         "{variants_best}": variant_table([e for e in log if e["networks"] == "best"]),
+        "{networks}": network_table(read_lines(NETWORKS)),
         "{readings}": reading_table(readings),
     }.items():
         text = text.replace(mark, "\n".join(lines))
@@ -51,6 +53,25 @@ def variant_table(log: Sequence[dict[str, Any]]) -> list[str]:
             text.append(" / ".join(f"{m:.2f}" for m in means) or "–")
         rows.append([f"**{variant}**" if variant == CHOSEN else variant, *text])
     return markdown(["variant", *DATASETS], rows)
+
+
+def network_table(log: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per dataset and variant of the network: root mean square over its folds."""
+    rows = []
+    for name, settings in sorted({(e["dataset"], e["settings"]) for e in log}):
+        mine = [e for e in log if (e["dataset"], e["settings"]) == (name, settings)]
+        errors = (np.sqrt(np.mean([e[k] ** 2 for e in mine])) for k in ("rmse", "run_rmse"))
+        steps = sorted({e["run_steps_per_epoch"] for e in mine})
+        rows.append(
+            [
+                f"{name}, `{settings}`",
+                ", ".join(str(e["fold"] + 1) for e in mine),
+                *(f"{error:.2f}" for error in errors),
+                ", ".join(map(str, steps)),
+            ]
+        )
+    heads = ("variant", "folds", "RMSE", "RMSE of the run's networks", "their steps per epoch")
+    return markdown(heads, rows)
 
 
 def reading_table(readings: Sequence[dict[str, Any]]) -> list[str]:

@@ -8,7 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import polars as pl
 import pytest
+
+from grace.data.readers import load_dataset
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,3 +95,39 @@ def test_a_reading_is_logged_once(accuracy: ModuleType, tmp_path: Path) -> None:
     accuracy.add_lines(log, [line | {"dataset": "FD002"}, line | {"rmse": 2.0}], keys)
     found = [json.loads(text) for text in log.read_text().splitlines()]
     assert [(e["dataset"], e["rmse"]) for e in found] == [("FD001", 2.0), ("FD002", 1.0)]
+
+
+def test_a_variant_of_the_network_is_compared_on_the_rows_of_the_run(accuracy: ModuleType) -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import network_variants
+    finally:
+        sys.path.pop(0)
+    assert network_variants.parsed(["training.lr=0.1", "training.epochs=3", "seed=1"]) == {
+        "training": {"lr": 0.1, "epochs": 3},
+        "seed": 1,
+    }
+    fleet = load_dataset("sim", n_train=3, n_test=1).train
+    picked = [40, 3, 70]
+    owner = np.repeat(np.asarray(fleet.unit_ids), fleet.lengths())
+    table = pl.DataFrame(
+        {
+            "unit": owner[picked],
+            "time": fleet.times()[picked],
+            "age": [1.0] * 3,
+            "fold": [0, 0, 1],
+            "rul_true": [150.0, 160.0, 20.0],
+            "rul_capped": [125.0, 125.0, 20.0],
+            "network": [122.0, 0.0, 0.0],
+        }
+    )
+    np.testing.assert_array_equal(network_variants.row_numbers(fleet, table), picked)
+    # One row of the fold is shown: the other has more than 150 cycles left.
+    found = network_variants.line(table, 0, np.array([121.0, 0.0, np.nan]))
+    assert (found["rmse"], found["run_rmse"], found["rows"]) == (4.0, 3.0, 1)
+
+
+def test_the_table_of_networks_is_over_folds(accuracy_text: ModuleType) -> None:
+    entry = {"dataset": "FD001", "settings": "a=1", "run_rmse": 7.0, "run_steps_per_epoch": 20}
+    log = [{**entry, "fold": 0, "rmse": 3.0}, {**entry, "fold": 2, "rmse": 4.0}]
+    assert accuracy_text.network_table(log)[2:] == ["| FD001, `a=1` | 1, 3 | 3.54 | 7.00 | 20 |"]
