@@ -219,11 +219,11 @@ def fixed_training(derived: Mapping[str, Any], n_known: int, preset: str) -> dic
     as a sixth of the units of known life, within limits. More units take more steps to learn
     and are harder to learn by heart.
     """
-    fewest, most = derived["steps_per_epoch"], max(derived["steps_per_epoch"], _MOST_STEPS)
+    steps = max(derived["steps_per_epoch"], n_known // _UNITS_PER_STEP)
     return {
         **derived,
         "epochs": min(derived["epochs"], int(PRESETS[preset].values["training"]["epochs"])),
-        "steps_per_epoch": min(max(fewest, n_known // _UNITS_PER_STEP), most),
+        "steps_per_epoch": min(steps, _MOST_STEPS),
     }
 
 
