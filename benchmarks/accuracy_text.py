@@ -20,6 +20,10 @@ LOG, READINGS, NETWORKS, PAGE = (
 )
 DATASETS = ("FD001", "FD002", "FD003", "FD004")
 CHOSEN = "stack, shifted by prediction and life"
+EARLIER = "best, 20 steps per epoch"  # networks and predictor of an earlier state of the preset
+SHOWN_OF_EARLIER = (
+    "one network", "stack, least squares", "stack, shifted by prediction alone", CHOSEN
+)  # fmt: skip
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -34,6 +38,10 @@ def page() -> str:
     for mark, lines in {
         "{variants}": variant_table([e for e in log if e["networks"] == "fast"]),
         "{variants_best}": variant_table([e for e in log if e["networks"] == "best"]),
+        "{variants_earlier}": variant_table(
+            [e for e in log if e["networks"] == EARLIER and e["variant"] in SHOWN_OF_EARLIER],
+            chosen=None,
+        ),
         "{networks}": network_table(read_lines(NETWORKS)),
         "{readings}": reading_table(readings),
     }.items():
@@ -41,7 +49,7 @@ def page() -> str:
     return text
 
 
-def variant_table(log: Sequence[dict[str, Any]]) -> list[str]:
+def variant_table(log: Sequence[dict[str, Any]], chosen: str | None = CHOSEN) -> list[str]:
     """One line per variant: RMSE and NASA score per unit on each dataset, mean over seeds."""
     order = {e["variant"]: e["order"] for e in log}
     rows = []
@@ -51,7 +59,7 @@ def variant_table(log: Sequence[dict[str, Any]]) -> list[str]:
             found = [e for e in log if (e["variant"], e["dataset"]) == (variant, name)]
             means = (np.mean([e[key] for e in found]) for key in ("rmse", "nasa_per_unit") if found)
             text.append(" / ".join(f"{m:.2f}" for m in means) or "–")
-        rows.append([f"**{variant}**" if variant == CHOSEN else variant, *text])
+        rows.append([f"**{variant}**" if variant == chosen else variant, *text])
     return markdown(["variant", *DATASETS], rows)
 
 
