@@ -62,6 +62,16 @@ def test_the_models_of_the_folds_predict(folder: Path, data: Dataset) -> None:
     assert RULModel.load(folder).predict(data.test).equals(model.predict(data.test))
 
 
+def test_reasons_are_those_of_networks_that_hold_nothing_out(folder: Path) -> None:
+    model, _ = load_stacked_run(folder)
+    reasons = model.learned.reasons
+    assert not {"validation_fraction", "features.trend_rows"} & set(reasons)
+    assert "no units are held out" in reasons["training.epochs"]
+    # 12 units in 5 folds: a network learns from 10.
+    assert reasons["training.steps_per_epoch"].startswith("20 steps per epoch")
+    assert "about 10 of known life" in reasons["training.steps_per_epoch"]
+
+
 def model_folds(model: RULModel) -> int:
     assert model.oof_ is not None
     return model.oof_["fold"].n_unique()
