@@ -239,10 +239,10 @@ def run_runs(args: argparse.Namespace) -> None:
         evaluation, _ = read_metrics(metrics.parent)
         model, config = load_stacked_run(metrics.parent)
         last = evaluation.model.last_cycle
-        if args.predictor is None:
+        if args.predictor is None or args.networks != "best":
             assert model.oof_ is not None
             dataset, held = evaluation.protocol.dataset, run_rows(model.oof_)
-            log_variants(held, args.log, dataset=dataset, seed=config.seed, networks="best")
+            log_variants(held, args.log, dataset=dataset, seed=config.seed, networks=args.networks)
         lines.append(
             {
                 "dataset": evaluation.protocol.dataset,
@@ -286,6 +286,7 @@ def main() -> None:
     command.add_argument("--readings", type=Path, default=READINGS)
     command.add_argument("--log", type=Path, default=LOG)
     command.add_argument("--predictor", help="name in the table, if not that of the preset")
+    command.add_argument("--networks", default="best", help="name of their networks in the log")
     command.set_defaults(call=run_runs)
     commands.add_parser("page").set_defaults(call=run_page)
     args = parser.parse_args()

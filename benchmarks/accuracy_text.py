@@ -32,7 +32,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def page() -> str:
-    """docs/accuracy.md from the two results files."""
+    """docs/accuracy.md from the three results files."""
     log, readings = read_lines(LOG), read_lines(READINGS)
     text = (ROOT / "benchmarks" / "accuracy_page.md").read_text(encoding="utf-8")
     for mark, lines in {
@@ -42,6 +42,7 @@ def page() -> str:
             [e for e in log if e["networks"] == EARLIER and e["variant"] in SHOWN_OF_EARLIER],
             chosen=None,
         ),
+        "{changes}": change_sentences(log, readings),
         "{networks}": network_table(read_lines(NETWORKS)),
         "{readings}": reading_table(readings),
     }.items():
@@ -63,22 +64,46 @@ def variant_table(log: Sequence[dict[str, Any]], chosen: str | None = CHOSEN) ->
     return markdown(["variant", *DATASETS], rows)
 
 
+def change_sentences(
+    log: Sequence[dict[str, Any]], readings: Sequence[dict[str, Any]]
+) -> list[str]:
+    """What more steps per epoch changed, mean over common seeds with its standard error."""
+
+    def change(entries: Sequence[dict[str, Any]], name: str, key: str, figure: str) -> str:
+        of = {
+            (e[key], e["seed"]): e[figure]
+            for e in entries
+            if e["dataset"] == name and e[key] in ("best", EARLIER)
+        }
+        seeds = sorted(s for k, s in of if k == "best" and (EARLIER, s) in of)
+        gaps = np.array([of["best", s] - of[EARLIER, s] for s in seeds])
+        error = gaps.std(ddof=1) / np.sqrt(len(gaps))
+        return f"{gaps.mean():+.2f} ± {error:.2f}".replace("-", "−")
+
+    rows = []
+    for variant in ("one network", CHOSEN):
+        mine = [e for e in log if e["variant"] == variant]
+        for figure, title in (("rmse", "RMSE"), ("nasa_per_unit", "NASA score per engine")):
+            cells = [change(mine, n, "networks", figure) for n in ("FD002", "FD004")]
+            rows.append([f"{variant}, held-out engines, {title}", *cells])
+    mine = [e for e in readings if e["from"] == "run"]
+    for figure, title in (("rmse", "RMSE"), ("nasa", "NASA score")):
+        cells = [change(mine, n, "predictor", figure) for n in ("FD002", "FD004")]
+        rows.append([f"preset `best`, test engines, {title}", *cells])
+    return markdown(["change from 20 steps", "FD002", "FD004"], rows)
+
+
 def network_table(log: Sequence[dict[str, Any]]) -> list[str]:
     """One line per dataset and variant of the network: root mean square over its folds."""
-    rows = []
-    for name, settings in sorted({(e["dataset"], e["settings"]) for e in log}):
-        mine = [e for e in log if (e["dataset"], e["settings"]) == (name, settings)]
+    rows, keys = [], ("dataset", "settings", "seed", "run_steps_per_epoch")
+    for name, settings, seed, steps in sorted({tuple(e[k] for k in keys) for e in log}):
+        mine = [e for e in log if tuple(e[k] for k in keys) == (name, settings, seed, steps)]
         errors = (np.sqrt(np.mean([e[k] ** 2 for e in mine])) for k in ("rmse", "run_rmse"))
-        steps = sorted({e["run_steps_per_epoch"] for e in mine})
-        rows.append(
-            [
-                f"{name}, `{settings}`",
-                ", ".join(str(e["fold"] + 1) for e in mine),
-                *(f"{error:.2f}" for error in errors),
-                ", ".join(map(str, steps)),
-            ]
-        )
-    heads = ("variant", "folds", "RMSE", "RMSE of the run's networks", "their steps per epoch")
+        folds = ", ".join(str(e["fold"] + 1) for e in mine)
+        row = [f"{name}, `{settings}`", str(seed), folds, *(f"{error:.2f}" for error in errors)]
+        rows.append([*row, str(steps)])
+    heads = ("variant", "seed", "folds", "RMSE", "RMSE of the run's networks",
+             "their steps per epoch")  # fmt: skip
     return markdown(heads, rows)
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/any_fleet.py                  # all fleets, continues where it was interrupted
     python benchmarks/any_fleet.py --only cells sim
+    python benchmarks/any_fleet.py --page           # docs/any_fleet.md from the results
 
 Every fleet is fitted by :class:`grace.RULModel` with no argument but the seed, in a process of its
 own, so that seconds and peak memory are those of one fleet. Two figures are compared:
@@ -188,8 +189,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/any_fleet"))
     parser.add_argument("--again", action="store_true", help="repeat what is there")
+    parser.add_argument("--page", action="store_true", help="write the page, fit nothing")
     parser.add_argument("--one", choices=FLEETS, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.page:
+        content = json.loads((RESULTS / "any_fleet.json").read_text(encoding="utf-8"))
+        PAGE.write_text(page(content), encoding="utf-8")
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     if args.one:
         found = evaluate(args.one, args.seed)

@@ -26,13 +26,13 @@ import grace.candidates.network as network_module
 from grace.candidates.fold_mean import members_of
 from grace.candidates.network import Network
 from grace.data.fleet import Fleet
-from grace.data.labels import LabelConfig
 from grace.data.readers import load_dataset
+from grace.estimator import RULModel
 from grace.evaluation.metrics import nasa_terms
 from grace.experiments.stacked_run import load_stacked_run
 from grace.training.config import RunConfig, deep_merge
 
-KEYS = ("dataset", "seed", "settings", "fold")
+KEYS = ("dataset", "seed", "settings", "run_steps_per_epoch", "fold")
 Array = np.ndarray
 
 
@@ -56,12 +56,14 @@ def row_numbers(fleet: Fleet, rows: pl.DataFrame) -> Array:
             "time": fleet.times(),
         }
     ).with_row_index("row")
-    found = rows.select("unit", "time").join(frame, on=["unit", "time"], how="left")
+    found = rows.select("unit", "time").join(
+        frame, on=["unit", "time"], how="left", maintain_order="left"
+    )
     return found["row"].to_numpy().astype(np.int64)
 
 
-def train(fleet: Fleet, seed: int, cap: float, settings: dict[str, Any]) -> Network:
-    """The network of preset best with other settings."""
+def train(fleet: Fleet, model: RULModel, settings: dict[str, Any]) -> Network:
+    """The network of a fitted model, on these units and with other settings."""
     usual = network_module.network_configuration
 
     def configured(*args: Any) -> RunConfig:
@@ -70,7 +72,7 @@ def train(fleet: Fleet, seed: int, cap: float, settings: dict[str, Any]) -> Netw
 
     network_module.network_configuration = configured
     try:
-        fitted = Network(preset="best").fit(fleet, LabelConfig(cap=cap), seed=seed)
+        fitted = Network(model.method, model.preset).fit(fleet, model.labels_, seed=model.seed)
     finally:
         network_module.network_configuration = usual
     assert isinstance(fitted, Network)
@@ -105,17 +107,23 @@ def main() -> None:
     steps = usual.config_.training.steps_per_epoch
     done = {tuple(entry[k] for k in KEYS) for entry in read_lines(NETWORKS)}
     for fold in args.folds:
-        named = {"dataset": config.dataset, "seed": config.seed, "settings": settings, "fold": fold}
+        named = {
+            "dataset": config.dataset,
+            "seed": config.seed,
+            "settings": settings,
+            "run_steps_per_epoch": steps,
+            "fold": fold,
+        }
         if tuple(named.values()) in done:
             continue
         began = time.perf_counter()
         mine = (table["fold"] == fold).to_numpy()
         held = set(table.filter(mine)["unit"].to_list())
         learned = fleet.select([u for u in fleet.unit_ids if u not in held])
-        network = train(learned, config.seed, model.labels_.cap, parsed(args.settings))
+        network = train(learned, model, parsed(args.settings))
         predicted = np.full(len(table), np.nan)
         predicted[mine] = network.predict(fleet, row_numbers(fleet, table.filter(mine)))
-        found = {**named, **line(table, fold, predicted), "run_steps_per_epoch": steps}
+        found = {**named, **line(table, fold, predicted)}
         add_lines(NETWORKS, [found], KEYS)
         seconds = time.perf_counter() - began
         print(

@@ -128,6 +128,9 @@ def test_a_variant_of_the_network_is_compared_on_the_rows_of_the_run(accuracy: M
 
 
 def test_the_table_of_networks_is_over_folds(accuracy_text: ModuleType) -> None:
-    entry = {"dataset": "FD001", "settings": "a=1", "run_rmse": 7.0, "run_steps_per_epoch": 20}
+    entry = {"dataset": "FD001", "settings": "a=1", "run_rmse": 7.0, "run_steps_per_epoch": 20,
+             "seed": 3}  # fmt: skip
     log = [{**entry, "fold": 0, "rmse": 3.0}, {**entry, "fold": 2, "rmse": 4.0}]
-    assert accuracy_text.network_table(log)[2:] == ["| FD001, `a=1` | 1, 3 | 3.54 | 7.00 | 20 |"]
+    assert accuracy_text.network_table(log)[2:] == [
+        "| FD001, `a=1` | 3 | 1, 3 | 3.54 | 7.00 | 20 |"
+    ]

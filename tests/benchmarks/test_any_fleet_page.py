@@ -50,8 +50,28 @@ def test_rules_for_few_units_are_compared_with_the_best_candidate(
     assert found["the candidate with the least error"] == pytest.approx((1.0, 2.0))
     # The prior of a constant is half that of a regression: mean errors (2 · 1 + 3) / 3 and 10 / 3.
     assert found["the prior"] == pytest.approx((5 / 3, 5 / 3))
-    for rule in ("least squares", "pseudo-BMA+", small_fleets.PRESENT):
-        assert found[rule][0] < 1.7
-        assert 5 / 3 < found[rule][1] <= 2.0 + 1e-9
+    for rule in set(small_fleets.rules()) - {"the prior"}:
+        assert 1.0 - 1e-3 <= found[rule][0] < 1.5  # more weight on the better one than the prior
+        assert found[rule][1] > 5 / 3
+
+
+def test_a_rule_is_compared_with_the_first_on_groups_of_fleets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import small_fleets
+
+    first = small_fleets.PRESENT
+    each = {
+        "a-6-0": {first: (1.0, 1.0), "other": (1.0, 1.1)},
+        "a-10-0": {first: (1.0, 2.0), "other": (1.0, 2.2)},
+        "b-6-1": {first: (1.0, 1.0), "other": (1.0, 1.1)},
+    }
+    assert small_fleets.to_first(each, first) == [1.0, 1.0, 1.0]
+    assert small_fleets.to_first(each, "other") == [1.1, 1.1, 1.1]
+    each["b-6-1"]["other"] = (1.0, 1.0)
+    mean, low, high = small_fleets.to_first(each, "other")
+    assert mean == pytest.approx(1.1 ** (2 / 3), abs=1e-4)
+    assert (low, high) == (1.0, 1.1)
     for name in ("small_fleets", "fleets"):
         sys.modules.pop(name, None)

@@ -74,6 +74,24 @@ def test_an_interrupted_call_goes_on(
     assert again.equals(oof)
 
 
+def test_what_another_revision_of_a_candidate_left_is_not_used(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds = kfold_units(fleet, 4, seed=0)
+
+    def fitted() -> set[tuple[str, int]]:
+        calls: set[tuple[str, int]] = set()
+        names = ["constant", "median_life"]
+        out_of_fold(fleet, LABELS, folds, candidates=names, store=tmp_path,
+                    progress=lambda name, k: calls.add((name, k)))  # fmt: skip
+        return calls
+
+    assert len(fitted()) == 8
+    assert fitted() == set()
+    monkeypatch.setattr(Constant, "revision", 2)
+    assert fitted() == {("constant", k) for k in range(4)}
+
+
 class _Far(Constant):
     """A candidate that is far off, or refuses the data."""
 

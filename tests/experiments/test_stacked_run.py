@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grace.candidates import FoldMean
+from grace.candidates import CANDIDATES, FoldMean
 from grace.data import Dataset
 from grace.data.readers import load_dataset
 from grace.estimator import RULModel
@@ -62,14 +62,30 @@ def test_the_models_of_the_folds_predict(folder: Path, data: Dataset) -> None:
     assert RULModel.load(folder).predict(data.test).equals(model.predict(data.test))
 
 
-def test_reasons_are_those_of_networks_that_hold_nothing_out(folder: Path) -> None:
-    model, _ = load_stacked_run(folder)
+@pytest.mark.parametrize(
+    ("units", "epochs", "batch", "learned_from"), [(12, 15, 64, 10), (45, 15, 64, 36)]
+)
+def test_reasons_are_those_of_the_networks_of_the_folds(
+    units: int, epochs: int, batch: int, learned_from: int
+) -> None:
+    """45 units: an estimate from the whole fleet would be that of 40 units or more."""
+    fleet = load_dataset("sim", n_train=units, n_test=1).train
+    model = RULModel(preset="best", candidates=["median_life", "linear"], seed=0).fit(fleet)
     reasons = model.learned.reasons
     assert not {"validation_fraction", "features.trend_rows"} & set(reasons)
+    assert reasons["training.epochs"].startswith(f"{epochs} epochs")
     assert "no units are held out" in reasons["training.epochs"]
-    # 12 units in 5 folds: a network learns from 10.
+    assert f"at most {batch} with" in reasons["training.batch_size"]
     assert reasons["training.steps_per_epoch"].startswith("20 steps per epoch")
-    assert "about 10 of known life" in reasons["training.steps_per_epoch"]
+    assert f"learns from {learned_from} of known" in reasons["training.steps_per_epoch"]
+    assert reasons["labels.cap"].startswith("0.6 of the median known life")
+
+
+def test_two_units_have_reasons_too() -> None:
+    """A fold of them has one unit, too few to derive settings from."""
+    fleet = load_dataset("sim", n_train=2, n_test=1).train
+    model = RULModel(preset="best", candidates=["median_life"], seed=0).fit(fleet)
+    assert "training.epochs" in model.learned.reasons
 
 
 def model_folds(model: RULModel) -> int:
@@ -133,6 +149,10 @@ def test_a_finished_run_is_not_repeated_nor_mixed_up(
     assert run_stacked(CONFIG, folder, dataset=data).resumed_complete
     with pytest.raises(ArtifactError, match="another configuration"):
         run_stacked(CONFIG.model_copy(update={"seed": 4}), folder, dataset=data)
+    with monkeypatch.context() as patch:
+        patch.setattr(CANDIDATES["linear"], "revision", 2)
+        with pytest.raises(ArtifactError, match="another configuration"):
+            run_stacked(CONFIG, folder, dataset=data)
     own = folder.parent / "own"
     own.mkdir()
     (own / "metrics.json").write_text("mine")

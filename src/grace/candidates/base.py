@@ -101,6 +101,8 @@ class Candidate(ABC):
 
     Attributes:
         prior: weight in the stack, relative to other candidates, before any error is seen.
+        revision: raised when the same data and options give another model than before: what an
+            interrupted fit has kept of the candidate is then not used.
         cap_: largest label of training, at most the cap of ``labels``.
 
     Example:
@@ -116,6 +118,7 @@ class Candidate(ABC):
     name: ClassVar[str] = ""
     description: ClassVar[str] = ""
     prior: ClassVar[float] = 1.0
+    revision: ClassVar[int] = 1
     cap_: float
 
     def fit(

@@ -36,7 +36,7 @@ _CHUNK_ROWS = 100_000  # rows preprocessed at a time when predicting
 _MAX_SENSORS = 48
 # Steps between measurements of the gradient norms, with stacked presets and large fleets.
 _UPDATE_EVERY = 10
-# Steps per epoch of a stacked preset; docs/accuracy.md says what they give.
+# Steps per epoch of a stacked preset: docs/accuracy.md. The limit was not tuned.
 _UNITS_PER_STEP, _MOST_STEPS = 6, 60
 _VALIDATION_PER_UNIT = 40
 _VALIDATION_WINDOWS = 4000  # evaluated after every epoch, which would take longer than the training
@@ -68,6 +68,7 @@ class Network(Candidate):
 
     name = "network"
     description = "multi-task network on windows of sensor history"
+    revision = 2
     config_: RunConfig
     preprocessor_: Preprocessor
     networks_: tuple[DualTaskModel, ...]
@@ -215,9 +216,8 @@ def network_configuration(
 def fixed_training(derived: Mapping[str, Any], n_known: int, preset: str) -> dict[str, Any]:
     """Training section of a stacked preset, whose length is fixed beforehand.
 
-    The preset's number of epochs, or fewer where the fleet asks for fewer; as many steps per epoch
-    as a sixth of the units of known life, within limits. More units take more steps to learn
-    and are harder to learn by heart.
+    The preset's number of epochs, or fewer where the fleet asks for fewer; one step per epoch for
+    every six units of known life, within limits.
     """
     steps = max(derived["steps_per_epoch"], n_known // _UNITS_PER_STEP)
     return {

@@ -30,10 +30,19 @@ from grace.data.labels import LabelConfig, capped_rul, survived
 from grace.data.splits import UnitSplit
 from grace.files import atomic_writer
 
-__all__ = ["OOF_COLUMNS", "FoldModelStore", "evaluation_rows", "out_of_fold"]
+__all__ = [
+    "CONDITION_COLUMN",
+    "OOF_COLUMNS",
+    "STACK_COLUMN",
+    "FoldModelStore",
+    "evaluation_rows",
+    "out_of_fold",
+]
 
 OOF_COLUMNS = ("unit", "time", "age", "rul_true", "rul_capped", "censored_after", "fold", "weight")
 """Columns of an out-of-fold table; one further column per candidate holds its predictions."""
+STACK_COLUMN, CONDITION_COLUMN = "stack", "condition"
+"""What :class:`grace.RULModel` adds to its own table: combined prediction, operating condition."""
 
 
 class FoldModelStore(Protocol):
@@ -256,12 +265,13 @@ def _key(
 
 
 def _tag(name: str, options: CandidateOptions | None) -> str:
-    """Name in the store: another one for other options."""
-    given = (options or {}).get(name)
+    """Name in the store: another one for other options or another revision of the candidate."""
+    given, revision = (options or {}).get(name), CANDIDATES[name].revision
+    tag = name if revision == 1 else f"{name}-r{revision}"
     if not given:
-        return name
+        return tag
     text = json.dumps(given, sort_keys=True)
-    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{tag}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _load(path: Path | None, count: int) -> npt.NDArray[np.float64] | None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from grace.candidates.out_of_fold import OOF_COLUMNS
+from grace.candidates.out_of_fold import CONDITION_COLUMN, OOF_COLUMNS, STACK_COLUMN
 from grace.candidates.registry import priors
 from grace.candidates.weights import error_weights, least_squares_weights, only_best
 from grace.data.errors import DataError
@@ -20,7 +20,6 @@ __all__ = ["CandidateError", "Stack"]
 Array = npt.NDArray[np.float64]
 RULES = {"errors": error_weights, "least_squares": least_squares_weights}
 """How weights are found: see :class:`Stack`."""
-_ADDED = ("stack", "condition")  # to the out-of-fold table by RULModel
 MIN_UNITS = 5
 """Fewer units with a known end than this support no combination: the best candidate is used."""
 
@@ -108,7 +107,8 @@ class Stack:
         Raises:
             DataError: no evaluated row has a known label.
         """
-        names = [c for c in oof.columns if c not in (*OOF_COLUMNS, *_ADDED)]
+        known = (*OOF_COLUMNS, STACK_COLUMN, CONDITION_COLUMN)
+        names = [c for c in oof.columns if c not in known]
         rows = oof.filter(pl.col("rul_capped").is_not_null())
         if rows.is_empty():
             raise DataError(

@@ -19,6 +19,7 @@ from grace.candidates import (
 )
 from grace.candidates.network import Network, fixed_training
 from grace.data.defaults import LARGE_FLEET, FleetDefaults, derive_defaults
+from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 from grace.data.labels import LabelConfig
 from grace.data.preprocessing import Preprocessor, PreprocessorConfig
@@ -68,23 +69,32 @@ def _folds(fleet: Fleet, defaults: FleetDefaults) -> tuple[int, str]:
     return _FOLDS, f"{_FOLDS} folds by unit: {of}, each predicted by a model that never saw it."
 
 
-def _network_reasons(defaults: FleetDefaults, preset: str, learned_from: int) -> dict[str, str]:
-    """Reasons of the derived settings; a stacked preset chooses no epoch on held-out units.
+def _stacked_reasons(defaults: FleetDefaults, fold: Fleet, preset: str) -> dict[str, str]:
+    """Reasons of the settings of a stacked preset.
 
-    ``learned_from``: units of known life behind the network of one fold.
+    Its networks are those of the folds, so their settings are derived from the units of a fold;
+    no units are held out to choose an epoch.
+
+    Args:
+        defaults: those of the whole fleet, which the labels are from.
+        fold: units that the network of the first fold learns from.
+        preset: its name.
     """
-    if not PRESETS[preset].stacked:
-        return dict(defaults.reasons)
+    try:
+        derived = derive_defaults(fold, cap=defaults.get("labels.cap"))
+    except DataError:  # too little to train a network on, so no candidate is one
+        derived = defaults
     unused = ("validation_fraction", "features.trend_rows")
-    found = {k: v for k, v in defaults.reasons.items() if k not in unused}
-    fixed = fixed_training(defaults.values["training"], learned_from, preset)
+    found = {k: v for k, v in derived.reasons.items() if k not in unused}
+    found |= {k: v for k, v in defaults.reasons.items() if k.startswith("labels.")}
+    fixed = fixed_training(derived.values["training"], fold.n_known, preset)
     found["training.epochs"] = (
         f"{fixed['epochs']} epochs, in which the learning rate falls to its lower end: no units "
         "are held out to choose an epoch, so that the network learns from all of them."
     )
     found["training.steps_per_epoch"] = (
-        f"{fixed['steps_per_epoch']} steps per epoch: more with more units, here about "
-        f"{learned_from} of known life in each fold."
+        f"{fixed['steps_per_epoch']} steps per epoch: more with more units. The network of the "
+        f"first fold learns from {fold.n_known} of known life."
     )
     return found
 
@@ -110,10 +120,11 @@ def learn(
     # The models of the folds predict new units themselves, or new ones are fitted on all units.
     models = FoldModels() if PRESETS[params["preset"]].stacked else None
     left_out: dict[str, str] = {}
+    folds = kfold_units(fleet, n_folds, seed=seed)
     oof = out_of_fold(
         fleet,
         labels,
-        kfold_units(fleet, n_folds, seed=seed),
+        folds,
         candidates=params["candidates"],
         options=options,
         seed=seed,
@@ -126,10 +137,12 @@ def learn(
     )
     early: EarlyShift | None = None
     if models is None:
+        reasons = dict(defaults.reasons)
         stack = Stack().fit(oof)
         predicted = stack.predict({name: oof[name].to_numpy() for name in stack.used})
     else:
         stack, early, predicted = fit_stack(oof, labels)
+        reasons = _stacked_reasons(defaults, fleet.select(folds[0].train), params["preset"])
     used = stack.used
     # Compares the inputs of a prediction with those of training; predicts nothing.
     input_check = Preprocessor(
@@ -141,12 +154,7 @@ def learn(
         fleet_schema=fleet.schema,
         table_schema=table_schema,
         labels=labels,
-        reasons={
-            **_network_reasons(
-                defaults, params["preset"], fleet.n_known - fleet.n_known // n_folds
-            ),
-            "validation": reason,
-        },
+        reasons={**reasons, "validation": reason},
         left_out=left_out,
         candidates=fit_each(list(used), fleet, labels, seed=seed, options=options)
         if models is None

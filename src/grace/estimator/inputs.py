@@ -12,6 +12,7 @@ import polars as pl
 
 from grace.candidates import predict_each
 from grace.candidates.life_table import ages
+from grace.candidates.out_of_fold import CONDITION_COLUMN
 from grace.data.errors import DataError
 from grace.data.fleet import Fleet
 from grace.data.issues import DataWarning
@@ -148,7 +149,7 @@ def with_conditions(table: pl.DataFrame, fleet: Fleet, preprocessor: Preprocesso
         {
             "unit": fleet.frame.get_column(fleet.schema.unit),
             "time": fleet.times(),
-            "condition": labels,
+            CONDITION_COLUMN: labels,
         }
     )
     return table.join(every, on=["unit", "time"], how="left", maintain_order="left")

@@ -11,6 +11,7 @@ import polars as pl
 
 from grace._version import __version__
 from grace.candidates import CANDIDATES, Candidate, EarlyShift, FoldMean, Stack
+from grace.candidates.out_of_fold import STACK_COLUMN
 from grace.data.labels import LabelConfig
 from grace.data.preprocessing import Preprocessor
 from grace.data.schema import FleetSchema
@@ -28,7 +29,7 @@ from grace.uncertainty import DistributionModel
 
 __all__ = ["STACK", "Learned", "load_model", "save_model", "write_model"]
 
-STACK = "stack"
+STACK = STACK_COLUMN
 """Column of the stack's predictions."""
 _FORMAT, _KIND = 3, "rul_model"
 _OOF = "out_of_fold.parquet"

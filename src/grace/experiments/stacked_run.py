@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from grace._version import __version__
+from grace.candidates import CANDIDATES
 from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import capped_rul, health_class
 from grace.data.preprocessing import Preprocessor
@@ -84,7 +85,11 @@ def run_stacked(
     folder, stage, began = Path(folder), on_stage or (lambda text: None), time.perf_counter()
     stage(f"reading {dataset.name if dataset else config.dataset}")
     data, hashes = load_run_data(config, data_root, dataset)
-    parts = (__version__, config.preset, config.fingerprint(), hashes["train"], hashes["test"])
+    revisions = " ".join(f"{name}={kind.revision}" for name, kind in CANDIDATES.items())
+    parts = (
+        *(__version__, config.preset, config.fingerprint(), revisions),
+        *(hashes["train"], hashes["test"]),
+    )
     fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     done = None if overwrite else load_finished_run(folder, fingerprint)
     if done is not None:
