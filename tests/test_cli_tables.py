@@ -80,6 +80,11 @@ def test_three_commands(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = command("predict", "today.csv", "--model", "m")
     assert shown.exit_code == 0
     assert "pump" in shown.output
+    lost = pl.when(pl.col("unit") != "pump 1").then("s11")
+    pl.read_csv("today.csv").with_columns(s11=lost).write_csv("lost.csv")
+    warned = " ".join(command("predict", "lost.csv", "--model", "m").output.split())
+    assert "warning: lost: column s11 is missing or empty in 1 of 4 units" in warned
+    assert ".py:" not in warned  # one line each, without a place in the code
     every = command("predict", "today.csv", "--model", "m", "--every-row", "--out", "e.csv")
     assert every.exit_code == 0
     assert pl.read_csv("e.csv").height == pl.read_csv("today.csv").height

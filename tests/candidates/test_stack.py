@@ -289,6 +289,8 @@ def test_few_units_take_the_best_candidate_and_say_so() -> None:
     assert stack.weights_ == {"near": 1.0, "far": 0.0}
     assert "at least 5" in stack.summary("hours")
     assert "hours" in stack.summary("hours")
+    stack.rmse_ = 2699.6
+    assert "the RMSE is about 2,700 seconds" in stack.summary("seconds")
 
 
 def test_no_known_life_no_stack() -> None:

@@ -14,6 +14,7 @@ from grace.candidates.out_of_fold import CONDITION_COLUMN, OOF_COLUMNS, STACK_CO
 from grace.candidates.registry import priors
 from grace.candidates.weights import error_weights, least_squares_weights, only_best
 from grace.data.errors import DataError
+from grace.formatting import number
 
 __all__ = ["CandidateError", "Stack"]
 
@@ -151,8 +152,9 @@ class Stack:
         """What to expect on a new unit, in one or two sentences."""
         named = ", ".join(f"{n} {self.weights_[n]:.0%}" for n in _by_weight(self.weights_))
         text = (
-            f"On units that the model has not seen, the RMSE is about {self.rmse_:.3g} {time_unit} "
-            f"(out of fold, {self.n_units_} units, capped labels); predictor: {named}."
+            "On units that the model has not seen, the RMSE is about "
+            f"{number(self.rmse_)} {time_unit} (out of fold, {self.n_units_} units, capped "
+            f"labels); predictor: {named}."
         )
         if self.n_units_ < MIN_UNITS:
             text += (

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,11 +87,12 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda …", show_def
 def plain_errors(interrupted: str = "") -> Iterator[None]:
     """Print errors that the user can correct as one line with exit code 2; others as tracebacks.
 
-    SIGINT (Ctrl-C), SIGTERM and SIGHUP end the command with one line, too: ``interrupted``, which
-    states what is kept and how to continue.
+    Warnings about the data are one line, too, without the place in the code. SIGINT (Ctrl-C),
+    SIGTERM and SIGHUP end the command with one line: ``interrupted``, which states what is kept and
+    how to continue.
     """
     try:
-        with _signals_as_interrupts():
+        with _signals_as_interrupts(), _plain_warnings():
             yield
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, _SignalError) else signal.SIGINT
@@ -106,6 +108,31 @@ def plain_errors(interrupted: str = "") -> Iterator[None]:
         if problem is None:
             raise
         stop(problem)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print warnings about the data as one line on standard error; others as Python does."""
+    usual = warnings.showwarning
+
+    def show_warning(
+        message: Warning | str, category: type[Warning], *place: Any, **more: Any
+    ) -> None:
+        from grace.data.input_flags import InputWarning
+        from grace.data.issues import DataWarning
+
+        if not issubclass(category, DataWarning | InputWarning):
+            usual(message, category, *place, **more)
+            return
+        PlainConsole(stderr=True).print(
+            f"[yellow]warning:[/yellow] {escape(str(message))}", soft_wrap=True
+        )
+
+    warnings.showwarning = show_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
 
 
 class _SignalError(KeyboardInterrupt):
