@@ -42,7 +42,7 @@ def page() -> str:
             [e for e in log if e["networks"] == EARLIER and e["variant"] in SHOWN_OF_EARLIER],
             chosen=None,
         ),
-        "{changes}": change_sentences(log, readings),
+        "{changes}": change_table(log, readings),
         "{networks}": network_table(read_lines(NETWORKS)),
         "{readings}": reading_table(readings),
     }.items():
@@ -64,9 +64,7 @@ def variant_table(log: Sequence[dict[str, Any]], chosen: str | None = CHOSEN) ->
     return markdown(["variant", *DATASETS], rows)
 
 
-def change_sentences(
-    log: Sequence[dict[str, Any]], readings: Sequence[dict[str, Any]]
-) -> list[str]:
+def change_table(log: Sequence[dict[str, Any]], readings: Sequence[dict[str, Any]]) -> list[str]:
     """What more steps per epoch changed, mean over common seeds with its standard error."""
 
     def change(entries: Sequence[dict[str, Any]], name: str, key: str, figure: str) -> str:
