@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from grace.candidates.network import fixed_training
 from grace.data.readers import load_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -134,3 +135,16 @@ def test_the_table_of_networks_is_over_folds(accuracy_text: ModuleType) -> None:
     assert accuracy_text.network_table(log)[2:] == [
         "| FD001, `a=1` | 3 | 1, 3 | 3.54 | 7.00 | 20 |"
     ]
+
+
+def test_the_page_names_the_steps_of_each_subset(accuracy: ModuleType) -> None:
+    """Four fifths of 100, 260, 100 and 249 engines train the network of a fold."""
+    derived = {"epochs": 60, "steps_per_epoch": 20}
+    units = {"FD001": 80, "FD002": 208, "FD003": 80, "FD004": 199}
+    steps = {n: fixed_training(derived, u, "best")["steps_per_epoch"] for n, u in units.items()}
+    assert steps["FD001"] == steps["FD003"]
+    stated = (
+        f"That is {steps['FD001']} for FD001 and FD003, {steps['FD002']} for FD002 and "
+        f"{steps['FD004']} for FD004"
+    )
+    assert stated in " ".join(accuracy.page().split())
