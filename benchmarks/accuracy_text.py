@@ -21,6 +21,18 @@ LOG, READINGS, NETWORKS, PAGE = (
 DATASETS = ("FD001", "FD002", "FD003", "FD004")
 CHOSEN = "stack, shifted by prediction and life"
 EARLIER = "best, 20 steps per epoch"  # networks and predictor of an earlier state of the preset
+STEPS = "training.steps_per_epoch"
+# Shown names of the settings of network_variants.py, in the order of the table.
+NETWORK_VARIANTS = {
+    "seed=1042": "another seed: what chance changes",
+    "windows.length=20": "windows of 20 rows instead of 30",
+    "windows.length=50": "windows of 50 rows",
+    "truncated=0.5": "half of the training windows begin at a random row of theirs",
+    "trunk=tcn": "temporal convolutions instead of CNN, BiLSTM and attention",
+    "trunk=transformer": "transformer encoder instead of them",
+    "target_cap=1": "target scaled to 1 at the cap, instead of 125",
+    "method.name=nasa+gaba": "NASA score as the loss, instead of the failure-biased one",
+}
 SHOWN_OF_EARLIER = (
     "one network", "stack, least squares", "stack, shifted by prediction alone", CHOSEN
 )  # fmt: skip
@@ -33,7 +45,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def page() -> str:
     """docs/accuracy.md from the three results files."""
-    log, readings = read_lines(LOG), read_lines(READINGS)
+    log, readings, networks = read_lines(LOG), read_lines(READINGS), read_lines(NETWORKS)
     text = (ROOT / "benchmarks" / "accuracy_page.md").read_text(encoding="utf-8")
     for mark, lines in {
         "{variants}": variant_table([e for e in log if e["networks"] == "fast"]),
@@ -43,7 +55,10 @@ def page() -> str:
             chosen=None,
         ),
         "{changes}": change_table(log, readings),
-        "{networks}": network_table(read_lines(NETWORKS)),
+        "{networks}": network_table([e for e in networks if e["settings"].startswith(STEPS)]),
+        "{changed_networks}": changed_networks(
+            [e for e in networks if not e["settings"].startswith(STEPS)]
+        ),
         "{readings}": reading_table(readings),
     }.items():
         text = text.replace(mark, "\n".join(lines))
@@ -103,6 +118,28 @@ def network_table(log: Sequence[dict[str, Any]]) -> list[str]:
     heads = ("variant", "seed", "folds", "RMSE", "RMSE of the run's networks",
              "their steps per epoch")  # fmt: skip
     return markdown(heads, rows)
+
+
+def changed_networks(log: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per variant: change of the RMSE, alone and in the mean with the run's network."""
+
+    def root_mean_square(entries: Sequence[dict[str, Any]], key: str) -> float:
+        return float(np.sqrt(np.mean([e[key] ** 2 for e in entries])))
+
+    rows = []
+    for settings, shown in NETWORK_VARIANTS.items():
+        cells = []
+        for name in DATASETS:
+            mine = [e for e in log if (e["settings"], e["dataset"]) == (settings, name)]
+            if not mine:
+                cells.append("–")
+                continue
+            before = root_mean_square(mine, "run_rmse")
+            gaps = (root_mean_square(mine, key) - before for key in ("rmse", "mean_rmse"))
+            text = " / ".join(f"{gap:+.2f}" for gap in gaps).replace("-", "−")
+            cells.append(f"{text} ({len(mine)})")
+        rows.append([shown, *cells])
+    return markdown(["variant of the network", *DATASETS], rows)
 
 
 def reading_table(readings: Sequence[dict[str, Any]]) -> list[str]:
