@@ -30,6 +30,7 @@ LEVEL = {
     "files": -1,
     "child_process": -1,
     "formatting": -1,
+    "extras": -1,
 }
 SIDEWAYS = {("cli", "serve")}
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -62,7 +63,7 @@ def forbidden(importer: str, name: str) -> bool:
     if len(parts) == 1:
         return False
     target = parts[1]
-    anywhere = ("_version", "files", "formatting", "child_process")
+    anywhere = ("_version", "files", "formatting", "child_process", "extras")
     if target in (importer, *anywhere) or (importer, target) in SIDEWAYS:
         return False
     return target not in LEVEL or LEVEL[target] >= LEVEL[importer]

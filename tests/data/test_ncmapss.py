@@ -245,5 +245,5 @@ def test_without_h5py_the_message_names_the_extra(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"pip install 'grace-rul\[ncmapss\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[ncmapss\]'"):
         read_ncmapss(root)

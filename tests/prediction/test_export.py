@@ -12,9 +12,9 @@ from grace.data import Dataset
 from grace.data.preprocessing import Preprocessor
 from grace.prediction import Artifact, ArtifactError, Predictor
 
-onnx = pytest.importorskip("onnx", reason="needs pip install 'grace-rul[export]'")
-pytest.importorskip("onnxscript", reason="needs pip install 'grace-rul[export]'")
-ort = pytest.importorskip("onnxruntime", reason="needs pip install 'grace-rul[export]'")
+onnx = pytest.importorskip("onnx", reason="needs pip install '.[export]'")
+pytest.importorskip("onnxscript", reason="needs pip install '.[export]'")
+ort = pytest.importorskip("onnxruntime", reason="needs pip install '.[export]'")
 
 from grace.prediction import export  # noqa: E402
 from grace.prediction.export import OnnxExport, export_onnx  # noqa: E402

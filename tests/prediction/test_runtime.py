@@ -29,7 +29,7 @@ COMBINATIONS = [(name, p) for name, kind in RUNTIMES.items() for p in kind.preci
 def need(name: str) -> None:
     missing = [m for m in NEEDS[name] if importlib.util.find_spec(m) is None]
     if missing:
-        pytest.skip(f"{name} needs {', '.join(missing)}: pip install 'grace-rul[export,openvino]'")
+        pytest.skip(f"{name} needs {', '.join(missing)}: pip install '.[export,openvino]'")
 
 
 @pytest.fixture(scope="module")
@@ -163,5 +163,5 @@ def test_a_missing_package_is_one_line_with_the_extra(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError) as caught:
         make_runtime(artifact, name)
-    assert f"pip install 'grace-rul[{extra}]'" in str(caught.value)
+    assert f"pip install '.[{extra}]'" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -161,7 +161,7 @@ def test_a_missing_package_is_one_line_with_the_remedy(
         return original(module, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=rf"pip install 'grace-rul\[{name}\]'"):
+    with pytest.raises(ImportError, match=rf"pip install '\.\[{name}\]'"):
         build_logger(name)
 
 

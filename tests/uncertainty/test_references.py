@@ -81,5 +81,5 @@ def test_weibull_is_that_of_lifelines() -> None:
 
 def test_without_lifelines_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lifelines", None)
-    with pytest.raises(ImportError, match=r"grace-rul\[survival\]"):
+    with pytest.raises(ImportError, match=r"'\.\[survival\]'"):
         KaplanMeierReference().fit(**points(20), edges=EDGES)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from grace.core.balancer import LossBalancer, Site
+from grace.extras import MissingExtraError
 
 __all__ = ["GRADIENT_SURGERY", "SurgeryLoss"]
 
@@ -43,9 +44,7 @@ def _require_torchjd() -> Any:
     try:
         import torchjd.aggregation as aggregation
     except ImportError as error:
-        raise ImportError(
-            "gradient surgery needs TorchJD: pip install 'grace-rul[surgery]'"
-        ) from error
+        raise MissingExtraError("gradient surgery needs TorchJD", "surgery") from error
     return aggregation
 
 
@@ -59,9 +58,7 @@ class _CAGrad:
 
             self._weigh = CAGradWeighting(c=0.4)  # looks for its solver when it is made
         except ImportError as error:
-            raise ImportError(
-                "CAGrad needs TorchJD, cvxpy and clarabel: pip install 'grace-rul[cagrad]'"
-            ) from error
+            raise MissingExtraError("CAGrad needs TorchJD, cvxpy and clarabel", "cagrad") from error
         self._failure = SolverError
 
     def __call__(self, gramian: Tensor) -> Tensor:

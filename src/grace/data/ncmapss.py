@@ -23,6 +23,7 @@ from grace.data.fleet import Dataset, Fleet
 from grace.data.flight_statistics import FlightStatistics
 from grace.data.issues import DataFile
 from grace.data.schema import FleetSchema
+from grace.extras import MissingExtraError
 from grace.files import sha256_file
 
 __all__ = ["NCMAPSS_SUBSETS", "find_ncmapss", "read_ncmapss"]
@@ -63,7 +64,6 @@ _SENSORS = {
     "Nc": "physical core speed, rpm",
     "Wf": "fuel flow, pps",
 }
-_INSTALL = "h5py is missing. Remedy: pip install 'grace-rul[ncmapss]'"
 
 
 def find_ncmapss(root: Path | None, subset: str = "DS02") -> Path | None:
@@ -122,7 +122,7 @@ def read_ncmapss(root: Path | None, *, subset: str = "DS02", every: int = 1) -> 
     try:
         import h5py
     except ImportError:
-        raise ImportError(_INSTALL) from None
+        raise MissingExtraError("h5py is not installed", "ncmapss") from None
     try:
         file = h5py.File(path, "r")
     except OSError as error:

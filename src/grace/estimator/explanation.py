@@ -15,6 +15,7 @@ from grace.data.fleet import Fleet
 from grace.data.preprocessing import Preprocessor
 from grace.estimator.inputs import predict_rows, wanted_rows
 from grace.estimator.saved_model import STACK, Learned
+from grace.extras import MissingExtraError
 from grace.formatting import number, signed
 
 __all__ = ["Explanation", "explain_units"]
@@ -241,7 +242,7 @@ def _shapley(
         import torch
         from captum.attr import ShapleyValueSampling
     except ImportError as error:
-        raise ImportError("explanations need captum: pip install 'grace-rul[explain]'") from error
+        raise MissingExtraError("explanations need captum", "explain") from error
 
     def of_masks(mask: Any) -> Any:
         return torch.from_numpy(value(mask.bool().numpy()))

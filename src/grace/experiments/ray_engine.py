@@ -16,6 +16,7 @@ from typing import Any
 from grace._version import __version__
 from grace.experiments.errors import WorkerError
 from grace.experiments.workers import Event, Task, do_task
+from grace.extras import install_remedy
 from grace.training.errors import ConfigError
 
 __all__ = ["ATTEMPTS", "check_nodes", "connected", "run_tasks_on_ray", "thread_limits"]
@@ -111,7 +112,7 @@ def connected() -> Iterator[Any]:
         import ray
     except ImportError:
         raise ConfigError(
-            "the engine ray needs the package ray. Remedy: pip install 'grace-rul[ray]'"
+            f"the engine ray needs the package ray. {install_remedy('ray')}"
         ) from None
     if ray.is_initialized():
         yield ray

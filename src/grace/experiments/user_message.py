@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grace.data.errors import DataError
 from grace.experiments.errors import WorkerError
+from grace.extras import MissingExtraError
 from grace.prediction.artifact import ArtifactError
 from grace.training.checkpoint import CheckpointError
 from grace.training.errors import ConfigError
@@ -11,7 +12,15 @@ from grace.training.step import NonFiniteLossError
 
 __all__ = ["user_message"]
 
-_KNOWN = (DataError, ArtifactError, ConfigError, CheckpointError, NonFiniteLossError, WorkerError)
+_KNOWN = (
+    DataError,
+    ArtifactError,
+    ConfigError,
+    CheckpointError,
+    NonFiniteLossError,
+    WorkerError,
+    MissingExtraError,  # other import errors are a broken installation
+)
 
 
 def user_message(error: BaseException) -> str | None:
@@ -30,8 +39,6 @@ def user_message(error: BaseException) -> str | None:
 def _message(error: BaseException) -> str | None:
     if isinstance(error, _KNOWN):
         return str(error)
-    if isinstance(error, ImportError) and "grace-rul[" in str(error):
-        return str(error)  # a missing extra, not a broken installation
     if isinstance(error, OSError) and error.filename is not None:
         return (
             f"{error.filename}: {error.strerror}. Remedy: name a place you can read and write, "

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from grace.extras import MissingExtraError
+
 __all__ = ["optional", "session"]
 
 
@@ -14,14 +16,13 @@ def optional(module: str, extra: str) -> Any:
     """Import a package of an extra.
 
     Raises:
-        ImportError: it is not installed; the message is the command that installs it.
+        MissingExtraError: it is not installed; the message is the command that installs it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
-            f"{module.partition('.')[0]} is not installed. Remedy: pip install 'grace-rul[{extra}]'"
-        ) from error
+        name = module.partition(".")[0]
+        raise MissingExtraError(f"{name} is not installed", extra) from error
 
 
 def session(model: bytes, threads: int | None = None) -> Any:

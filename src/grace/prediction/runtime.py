@@ -9,8 +9,8 @@ K health classes. Which precision costs how many cycles of RUL is measured by
 runtime                 precisions                    what it needs
 ======================= ============================= ============================================
 ``torch``               fp32, bf16                    nothing; the only one that runs on a GPU
-``onnxruntime``         fp32, int8                    ``pip install 'grace-rul[export]'``
-``openvino``            fp32, bf16                    ``pip install 'grace-rul[export,openvino]'``
+``onnxruntime``         fp32, int8                    extra ``export``
+``openvino``            fp32, bf16                    extras ``export`` and ``openvino``
 ======================= ============================= ============================================
 
 Only the LSTM, 96% of the operations of the reference model, is computed in lower precision by

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 from grace.decisions import MaintenancePlan
 from grace.decisions.inputs import SECONDS
+from grace.extras import MissingExtraError
 
 __all__ = ["calendar_of", "calendar_seconds"]
 
@@ -46,7 +47,7 @@ def calendar_of(plan: MaintenancePlan, start: datetime) -> bytes:
     try:
         from icalendar import Calendar, Event
     except ImportError as error:
-        raise ImportError("writing .ics needs: pip install 'grace-rul[plan]'") from error
+        raise MissingExtraError("writing .ics needs icalendar", "plan") from error
     calendar = Calendar()
     calendar.add("prodid", "-//grace//maintenance plan//EN")
     calendar.add("version", "2.0")

@@ -22,7 +22,7 @@ def build_logger(name: str) -> Callback:
 
     Raises:
         ConfigError: no logger of this name.
-        ImportError: its package is not installed; the message is the command that installs it.
+        MissingExtraError: its package is not installed; the message is the remedy.
     """
     if name not in LOGGERS:
         raise ConfigError(f"unknown logger {name!r}: choose from {', '.join(LOGGERS)}")

@@ -6,6 +6,7 @@ import math
 import os
 from typing import Any
 
+from grace.extras import MissingExtraError
 from grace.training.callbacks import Callback, StepEnd, TrainStart
 from grace.training.history import EpochRecord, FitResult
 
@@ -28,7 +29,7 @@ class MLflowLogger(Callback):
         client: an ``mlflow.MlflowClient`` to use instead of a new one.
 
     Raises:
-        ImportError: MLflow is not installed and no client is given.
+        MissingExtraError: MLflow is not installed and no client is given.
 
     Example:
         >>> logger = MLflowLogger(tracking_uri="sqlite:///mlflow.db")  # doctest: +SKIP
@@ -48,9 +49,7 @@ class MLflowLogger(Callback):
             try:
                 from mlflow import MlflowClient
             except ImportError as error:
-                raise ImportError(
-                    "mlflow is not installed. Remedy: pip install 'grace-rul[mlflow]'"
-                ) from error
+                raise MissingExtraError("mlflow is not installed", "mlflow") from error
             client = MlflowClient(tracking_uri=tracking_uri)
         self.experiment, self.run_name = experiment, run_name
         self._client = client

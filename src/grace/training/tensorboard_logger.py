@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from grace.extras import MissingExtraError
 from grace.training.callbacks import Callback, StepEnd, TrainStart
 from grace.training.history import EpochRecord, FitResult
 
@@ -21,7 +22,7 @@ class TensorBoardLogger(Callback):
         folder: where to write the event files; None uses ``tensorboard/`` in the run folder.
 
     Raises:
-        ImportError: TensorBoard is not installed.
+        MissingExtraError: TensorBoard is not installed.
         ValueError: neither ``folder`` nor a run folder is given (when the training starts).
 
     Example:
@@ -32,9 +33,7 @@ class TensorBoardLogger(Callback):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ImportError(
-                "tensorboard is not installed. Remedy: pip install 'grace-rul[tensorboard]'"
-            ) from error
+            raise MissingExtraError("tensorboard is not installed", "tensorboard") from error
         self.folder = None if folder is None else Path(folder)
         self._writer_class: Any = SummaryWriter
         self._writer: Any = None

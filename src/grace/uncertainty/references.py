@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from grace.extras import MissingExtraError
 from grace.uncertainty.distribution import RULDistribution
 
 __all__ = ["REFERENCES", "KaplanMeierReference", "QuantileBoostingReference", "WeibullReference"]
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-MISSING = "lifelines is not installed; pip install 'grace-rul[survival]'"
 
 
 def _lifelines() -> Any:
     try:
         import lifelines
     except ImportError as error:
-        raise ImportError(MISSING) from error
+        raise MissingExtraError("lifelines is not installed", "survival") from error
     return lifelines
 
 
