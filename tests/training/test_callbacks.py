@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from grace.training.callbacks import Callback, CallbackList, StepEnd, TrainStart
+from grace.training.callbacks import Callback, CallbackList, RunEnd, StepEnd, TrainStart
 from grace.training.history import EpochRecord, FitResult
 from grace.training.jsonl_logger import JSONLLogger, read_jsonl
 from grace.training.trainer import Trainer
@@ -47,6 +47,9 @@ class Recorder(Callback):
     def on_train_end(self, result: FitResult) -> None:
         self._note("end", result)
 
+    def on_run_end(self, end: RunEnd) -> None:
+        self._note("run end", end)
+
     def on_exception(self, error: BaseException) -> None:
         self.calls.append(("exception", error))
 
@@ -63,6 +66,9 @@ def test_hooks_are_called_in_order_with_what_was_computed(small: Any, make_train
     (start,) = seen.values("start")
     assert (start.epochs, start.steps_per_epoch, start.monitors) == (2, n, ("validation",))
     assert (start.first_epoch, start.first_step, start.history, start.run_dir) == (0, 0, (), None)
+    assert start.name == ""
+    assert start.parameters["seed"] == 0
+    assert start.parameters["training.epochs"] == 2
     steps = seen.values("step")
     assert [s.step for s in steps] == list(range(2 * n))
     assert [s.step_in_epoch for s in steps] == [*range(1, n + 1)] * 2

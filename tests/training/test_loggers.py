@@ -5,10 +5,10 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_mlflow import FakeClient
 
 from grace.training.callbacks import Callback, StepEnd
 from grace.training.errors import ConfigError
@@ -34,43 +34,6 @@ def fit(trainer: Trainer, small: Any) -> FitResult:
     return trainer.fit(small.train, {"validation": small.held_out}, select="validation")
 
 
-class FakeClient:
-    """Stores what an ``mlflow.MlflowClient`` is asked to store."""
-
-    def __init__(self) -> None:
-        self.experiments: dict[str, str] = {}
-        self.runs: dict[str, dict[str, Any]] = {}
-
-    def get_experiment_by_name(self, name: str) -> Any:
-        known = self.experiments.get(name)
-        return None if known is None else SimpleNamespace(experiment_id=known)
-
-    def create_experiment(self, name: str) -> str:
-        self.experiments[name] = f"experiment {len(self.experiments)}"
-        return self.experiments[name]
-
-    def create_run(self, experiment_id: str, run_name: str | None = None) -> Any:
-        run_id = f"run {len(self.runs)}"
-        self.runs[run_id] = {"name": run_name, "status": "RUNNING", "params": {}, "metrics": []}
-        self.runs[run_id]["experiment"] = experiment_id
-        return SimpleNamespace(info=SimpleNamespace(run_id=run_id))
-
-    def update_run(self, run_id: str, status: str | None = None) -> None:
-        self.runs[run_id]["status"] = status
-
-    def set_terminated(self, run_id: str, status: str | None = None) -> None:
-        self.runs[run_id]["status"] = status
-
-    def log_param(self, run_id: str, key: str, value: Any) -> None:
-        self.runs[run_id]["params"][key] = value
-
-    def log_metric(self, run_id: str, key: str, value: float, step: int | None = None) -> None:
-        self.runs[run_id]["metrics"].append((key, value, step))
-
-    def get_metric_history(self, run_id: str, key: str) -> list[Any]:
-        return [SimpleNamespace(step=s) for k, _, s in self.runs[run_id]["metrics"] if k == key]
-
-
 def test_mlflow_gets_parameters_and_metrics(small: Any, make_trainer: Make, tmp_path: Path) -> None:
     client = FakeClient()
     logger = MLflowLogger("bearings", client=client)
@@ -78,7 +41,9 @@ def test_mlflow_gets_parameters_and_metrics(small: Any, make_trainer: Make, tmp_
     (run,) = client.runs.values()
     assert client.experiments == {"bearings": run["experiment"]}
     assert (run["name"], run["status"]) == ("r1", "FINISHED")
-    assert run["params"]["training.epochs"] == 2
+    assert run["params"]["training.epochs"] == "2"
+    assert run["params"]["seed"] == "0"
+    assert (run["params"]["device"], run["params"]["precision"]) == ("cpu", "fp32")
     last = result.history[-1]
     assert ("rmse/validation", last.rmse["validation"], last.step - 1) in run["metrics"]
     assert ("epoch/loss", last.loss, last.step - 1) in run["metrics"]
@@ -115,6 +80,41 @@ def test_an_interrupt_marks_the_mlflow_run_as_killed(small: Any, make_trainer: M
     with pytest.raises(KeyboardInterrupt):
         fit(make_trainer(callbacks=callbacks), small)
     assert [r["status"] for r in client.runs.values()] == ["KILLED"]
+
+
+def test_mlflow_takes_any_key_value_and_number_of_parameters(
+    small: Any, make_trainer: Make
+) -> None:
+    client = FakeClient()
+    odd = {"a: b?": "x" * 9000, "k" * 300: None, **{f"p{i}": i for i in range(250)}}
+    trainer = make_trainer(epochs=1, callbacks=[MLflowLogger(client=client)])
+    trainer.name, trainer.parameters = "pumps", odd
+    fit(trainer, small)
+    (run,) = client.runs.values()
+    assert run["name"] == "pumps"
+    assert len(run["params"]) == len(odd) + 2
+    assert run["params"]["a_ b_"] == "x" * 6000
+    assert run["params"]["k" * 250] == "None"
+
+
+def test_the_experiment_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MLflowLogger(client=FakeClient()).experiment == "grace"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "pumps")
+    assert MLflowLogger(client=FakeClient()).experiment == "pumps"
+    assert MLflowLogger("mine", client=FakeClient()).experiment == "mine"
+
+
+def test_an_experiment_that_another_run_created_meanwhile_is_used(
+    small: Any, make_trainer: Make
+) -> None:
+    class Raced(FakeClient):
+        def create_experiment(self, name: str) -> str:
+            super().create_experiment(name)
+            raise RuntimeError("RESOURCE_ALREADY_EXISTS")
+
+    client = Raced()
+    fit(make_trainer(epochs=1, callbacks=[MLflowLogger(client=client)]), small)
+    assert [r["experiment"] for r in client.runs.values()] == list(client.experiments.values())
 
 
 def events(folder: Path) -> dict[str, list[tuple[int, float]]]:

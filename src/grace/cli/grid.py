@@ -83,6 +83,14 @@ def grid(
     epochs: Epochs = None,
     device: Device = None,
     output: Annotated[Path, typer.Option("--out", help="Folder of the grid.")] = Path("runs/grid"),
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tensorboard or mlflow; each run logs under the name of its folder. May be "
+            "repeated.",
+            show_default=False,
+        ),
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
     """Train and compare methods over datasets and seeds.
@@ -138,6 +146,7 @@ def grid(
                 threads_per_run=threads_per_run,
                 gpus_per_run=gpus_per_run,
                 data_root=data_root,
+                loggers=logger or [],
                 on_event=progress.on_event,
             )
         if result.folders():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -21,6 +21,7 @@ from grace.experiments.workers import Event, Task, run_tasks
 from grace.prediction.artifact import ArtifactError, read_artifact_json
 from grace.training.config import RunConfig, deep_merge
 from grace.training.errors import ConfigError
+from grace.training.loggers import build_logger
 
 __all__ = ["DEFAULT_METHODS", "SEEDS", "GridResult", "grid", "grid_configs"]
 
@@ -117,6 +118,7 @@ def grid(
     threads_per_run: int | None = None,
     gpus_per_run: float = 0.0,
     data_root: str | Path | None = None,
+    loggers: Sequence[str] = (),
     on_event: Callable[[Event], None] | None = None,
 ) -> GridResult:
     """Do all runs, each in a folder of its own below ``folder``; finished ones are not repeated.
@@ -138,14 +140,18 @@ def grid(
         threads_per_run: threads of each; None shares out those of this machine, on a cluster 1.
         gpus_per_run: share of a GPU that each run takes; only on a cluster.
         data_root: where the data is; None searches the usual places.
+        loggers: names of :data:`~grace.training.LOGGERS`; each run logs under the name of its
+            folder. Their settings come from the environment (``MLFLOW_TRACKING_URI``,
+            ``MLFLOW_EXPERIMENT_NAME``).
         on_event: called with everything that happens.
 
     Raises:
-        ConfigError: there is nothing to run, a number is below 1, an option of a dataset does
-            not exist, or the cluster has no node for such runs.
+        ConfigError: there is nothing to run, a number is below 1, an option of a dataset or a
+            logger does not exist, or the cluster has no node for such runs.
         WorkerError: worker processes cannot start, or a node of the cluster cannot be used.
         DataError: a dataset cannot be read.
         ArtifactError: a folder holds a finished run of another configuration.
+        MissingExtraError: the package of a logger is not installed.
 
     All of this is found before anything is trained. A run that fails does not stop the others.
     A script that calls this must guard its own start with ``if __name__ == "__main__":``, as
@@ -169,6 +175,8 @@ def grid(
             raise ConfigError(f"{name} = {number} must be ≥ 1")
     if gpus_per_run < 0 or (gpus_per_run and engine != "ray"):
         raise ConfigError(f"gpus_per_run = {gpus_per_run:g} must be ≥ 0, and needs the engine ray")
+    for name in loggers:
+        build_logger(name)  # raises before anything is trained
     folder = Path(folder)
     _check(configs, folder, data_root)
     outcomes: dict[str, Event] = {}
@@ -182,7 +190,10 @@ def grid(
             on_event(event)
 
     with ResultsStore(folder / STORE_NAME) as store:
-        tasks = [Task(name, c.to_yaml(), folder.absolute() / name) for name, c in configs.items()]
+        tasks = [
+            Task(name, c.to_yaml(), folder.absolute() / name, tuple(loggers))
+            for name, c in configs.items()
+        ]
         root = None if data_root is None else Path(data_root).absolute()
         if engine == "ray":
             run_tasks_on_ray(

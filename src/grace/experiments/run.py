@@ -30,7 +30,7 @@ from grace.experiments.run_dir import (
     replace_run,
     staging_dir,
 )
-from grace.experiments.run_evaluation import RunEvaluator, differences
+from grace.experiments.run_evaluation import RunEvaluator, differences, final_metrics
 from grace.experiments.training_data import (
     TrainingData,
     build_training_data,
@@ -40,13 +40,14 @@ from grace.experiments.training_data import (
 from grace.prediction.artifact import Artifact, ArtifactError
 from grace.prediction.predictor import Predictor
 from grace.prediction.survival import calibrate_survival
-from grace.training.callbacks import Callback
+from grace.training.callbacks import Callback, CallbackList, RunEnd
 from grace.training.checkpoint import CheckpointError, load_checkpoint
 from grace.training.config import RunConfig
 from grace.training.device import resolve_device
 from grace.training.errors import ConfigError
+from grace.training.parameters import flatten
 from grace.training.presets import PRESETS
-from grace.training.trainer import FitResult, Trainer, copy_with_weights
+from grace.training.trainer import Trainer, copy_with_weights
 
 __all__ = [
     "RunResult",
@@ -170,7 +171,9 @@ def _retrain(
                 load_checkpoint(begun, fingerprint=fingerprint)
         except CheckpointError:
             clear_run(staging)  # left by an interrupted replacement with another configuration
-        result = _run(config, staging, data, hashes, fingerprint, stage, callbacks)
+        result = _run(
+            config, staging, data, hashes, fingerprint, stage, callbacks, name=folder.name
+        )
         replace_run(folder)
     discard_stage(folder)
     return replace(result, folder=folder)
@@ -184,8 +187,10 @@ def _run(
     fingerprint: str,
     stage: Callable[[str], None],
     callbacks: Sequence[Callback],
+    *,
+    name: str = "",
 ) -> RunResult:
-    """Train or resume, evaluate, save."""
+    """Train or resume, evaluate, save; ``name`` is the run's if it is not that of the folder."""
     began = time.perf_counter()
     stage("splitting units and fitting the preprocessing")
     training_data = build_training_data(config, data)
@@ -193,7 +198,23 @@ def _run(
         f"training {config.method.name} on {len(training_data.train)} windows of "
         f"{len(training_data.split.train)} units"
     )
-    fit = _train(config, training_data, folder, fingerprint, callbacks)
+    # For loggers; "dataset" is what the run uses, which the caller may have given as an object.
+    parameters = flatten(
+        {**config.model_dump(mode="json"), "dataset": data.name, "version": __version__}
+    )
+    trainer = Trainer(
+        training_data.model,
+        config.method.build(n_tasks=config.n_tasks),
+        config.training,
+        seed=config.seed,
+        run_dir=folder,
+        fingerprint=fingerprint,
+        callbacks=callbacks,
+        name=name,
+        parameters=parameters,
+    )
+    # The schedule and early stopping never see the test set, whatever chooses the checkpoint.
+    fit = trainer.fit(training_data.train, training_data.monitors, select="validation")
     chosen = fit.best[config.select_on]
 
     stage("reading the test set")
@@ -217,6 +238,7 @@ def _run(
     for name, frame in zip(("", "validation_"), frames[config.select_on], strict=True):
         write_predictions(folder / f"{name}predictions.parquet", frame)
     write_metrics(folder, evaluation, validation_selected)
+    CallbackList(callbacks).on_run_end(RunEnd(final_metrics(evaluations), folder))
     provenance = {
         "fingerprint": fingerprint,
         "data_hash": hashes,
@@ -324,26 +346,6 @@ def _data_of_run(
     if source["name"] != config.dataset:  # passed to the run instead of the configured one
         config = config.model_copy(update={"dataset": source["name"], "dataset_options": {}})
     return load_stored_data(config, folder, data_root)
-
-
-def _train(
-    config: RunConfig,
-    training_data: TrainingData,
-    folder: Path,
-    fingerprint: str,
-    callbacks: Sequence[Callback],
-) -> FitResult:
-    trainer = Trainer(
-        training_data.model,
-        config.method.build(n_tasks=config.n_tasks),
-        config.training,
-        seed=config.seed,
-        run_dir=folder,
-        fingerprint=fingerprint,
-        callbacks=callbacks,
-    )
-    # The schedule and early stopping never see the test set, whatever chooses the checkpoint.
-    return trainer.fit(training_data.train, training_data.monitors, select="validation")
 
 
 def _fingerprint(config: RunConfig, hashes: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +32,7 @@ __all__ = [
     "Baselines",
     "RunEvaluator",
     "differences",
+    "final_metrics",
     "fit_baselines",
     "quantile_column",
 ]
@@ -223,6 +225,33 @@ def _edited_files(data: Dataset) -> list[Flag]:
 def _baseline_columns(frame: pl.DataFrame) -> dict[str, Values]:
     names = [c for c in frame.columns if c.startswith("baseline_")]
     return {c.removeprefix("baseline_"): frame.get_column(c).to_numpy() for c in names}
+
+
+def final_metrics(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
+    """The figures of the test set that loggers store, at the last row of each test unit.
+
+    Args:
+        evaluations: by the rows that selected the checkpoint: ``validation`` and, in a run that
+            selects on the test set, ``test``.
+
+    Returns:
+        ``<validation|test>_selected/test_<metric>``: RMSE in the unit of time and NASA score (sum
+        over the units), each against capped and raw labels, and accuracy and macro F1 of the
+        health state if there is one.
+    """
+    found: dict[str, float] = {}
+    for selected_on, evaluation in evaluations.items():
+        last, health = evaluation.model.last_cycle, evaluation.model.health_last_cycle
+        figures = {
+            "rmse_capped": last.capped.rmse,
+            "rmse_raw": last.raw.rmse,
+            "nasa_capped": last.capped.nasa_sum,
+            "nasa_raw": last.raw.nasa_sum,
+        }
+        if health is not None:
+            figures |= {"health_accuracy": health.accuracy, "health_f1": health.macro_f1}
+        found |= {f"{selected_on}_selected/test_{k}": float(v) for k, v in figures.items()}
+    return found
 
 
 def differences(stored: Any, fresh: Any, place: str = "") -> list[str]:

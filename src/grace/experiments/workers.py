@@ -27,6 +27,7 @@ from grace.experiments.user_message import user_message
 from grace.training.callbacks import Callback, StepEnd, TrainStart
 from grace.training.config import RunConfig
 from grace.training.history import EpochRecord
+from grace.training.loggers import build_logger
 from grace.training.malloc import keep_freed_memory
 
 __all__ = ["Channel", "Event", "Task", "do_task", "run_tasks", "serve"]
@@ -39,11 +40,12 @@ _PROGRESS_INTERVAL = 0.2  # seconds between messages of a run: a step can take a
 
 @dataclass(frozen=True)
 class Task:
-    """A run to do: its configuration as YAML with every value spelt out, and its folder."""
+    """A run to do: its configuration as YAML with every value spelt out, its folder and loggers."""
 
     name: str
     config: str
     folder: Path
+    loggers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,8 @@ def do_task(task: Task, data_root: Path | None, channel: Channel) -> Event:
     try:
         config = RunConfig.model_validate(yaml.safe_load(task.config))
         progress = _SendProgress(task.name, channel)
-        result = run(config, task.folder, data_root=data_root, callbacks=[progress], on_stage=stage)
+        callbacks = [progress, *(build_logger(name) for name in task.loggers)]
+        result = run(config, task.folder, data_root=data_root, callbacks=callbacks, on_stage=stage)
     except (EOFError, BrokenPipeError):
         raise
     except Exception as error:

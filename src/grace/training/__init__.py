@@ -1,6 +1,6 @@
 """Training: one step, one loop, callbacks, configuration, presets and checkpoints."""
 
-from grace.training.callbacks import Callback, StepEnd, TrainStart
+from grace.training.callbacks import Callback, RunEnd, StepEnd, TrainStart
 from grace.training.config import RunConfig
 from grace.training.errors import ConfigError
 from grace.training.loggers import LOGGERS
@@ -14,6 +14,7 @@ __all__ = [
     "Callback",
     "ConfigError",
     "RunConfig",
+    "RunEnd",
     "StepEnd",
     "TrainStart",
     "Trainer",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from grace.training.config import TrainingConfig
 from grace.training.history import EpochRecord, FitResult
 from grace.training.step import StepLog
 
-__all__ = ["Callback", "CallbackList", "StepEnd", "TrainStart"]
+__all__ = ["Callback", "CallbackList", "RunEnd", "StepEnd", "TrainStart"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,10 @@ class TrainStart:
         run_dir: folder of the run, or None if nothing is written to disk.
         device: name of the device.
         precision: number format of the network's forward pass.
+        name: of the run, that of its folder; empty if a ``Trainer`` is used without a name.
+        parameters: the configuration on one level, by dotted key: ``dataset``, ``method.name``,
+            ``seed``, ``preset``, ``training.lr`` and all others. A ``Trainer`` that is used
+            without a run gives its seed and the keys of ``training``.
 
     Example:
         >>> class PrintStart(Callback):
@@ -43,6 +47,8 @@ class TrainStart:
     run_dir: Path | None
     device: str
     precision: Literal["fp32", "bf16"]
+    name: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
@@ -86,6 +92,28 @@ class StepEnd:
     logged: bool
 
 
+@dataclass(frozen=True, eq=False)
+class RunEnd:
+    """The evaluation on the test set, after the training.
+
+    Args:
+        metrics: by name. The part before the slash says which rows selected the checkpoint:
+            ``validation_selected/test_rmse_capped``, ``validation_selected/test_nasa_capped`` and
+            so on; ``test_selected/…`` in addition if the run selects on the test set, which is
+            optimistic. RMSE is in the unit of time of the data, the NASA score is the sum over
+            the test units.
+        folder: of the run.
+
+    Example:
+        >>> class PrintTest(Callback):
+        ...     def on_run_end(self, end):
+        ...         print(end.metrics["validation_selected/test_rmse_capped"])
+    """
+
+    metrics: Mapping[str, float]
+    folder: Path
+
+
 class Callback:
     """Base class of callbacks; override the hooks you need.
 
@@ -116,6 +144,12 @@ class Callback:
 
     def on_train_end(self, result: FitResult) -> None:
         """Called once, after the last epoch and its checkpoint."""
+
+    def on_run_end(self, end: RunEnd) -> None:
+        """Called by :func:`grace.run` after the evaluation, before the artifact is written.
+
+        A ``Trainer`` that is used without a run does not call it.
+        """
 
     def on_exception(self, error: BaseException) -> None:
         """Called when the training ends with an exception, which is raised again afterwards."""
@@ -153,6 +187,11 @@ class CallbackList(Callback):
         """Call all."""
         for callback in self.callbacks:
             callback.on_train_end(result)
+
+    def on_run_end(self, end: RunEnd) -> None:
+        """Call all."""
+        for callback in self.callbacks:
+            callback.on_run_end(end)
 
     def on_exception(self, error: BaseException) -> None:
         """Call all."""

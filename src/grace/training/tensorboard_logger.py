@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from grace.extras import MissingExtraError
-from grace.training.callbacks import Callback, StepEnd, TrainStart
+from grace.training.callbacks import Callback, RunEnd, StepEnd, TrainStart
 from grace.training.history import EpochRecord, FitResult
 
 __all__ = ["TensorBoardLogger"]
 
 
 class TensorBoardLogger(Callback):
-    """Writes losses, gradient norms, task weights and validation RMSE as TensorBoard events.
+    """Writes losses, gradient norms, task weights, RMSE and configuration as TensorBoard events.
+
+    The configuration of the run is a table on the page "Text". The metrics of the test set, one
+    value each, are written at the end of the run.
 
     Steps are logged every ``log_every`` steps. When a training resumes, TensorBoard discards the
     events of the steps that are repeated.
@@ -37,6 +40,7 @@ class TensorBoardLogger(Callback):
         self.folder = None if folder is None else Path(folder)
         self._writer_class: Any = SummaryWriter
         self._writer: Any = None
+        self._last_step = 0
 
     def on_train_start(self, start: TrainStart) -> None:
         """Open the event file."""
@@ -46,6 +50,11 @@ class TensorBoardLogger(Callback):
                 "TensorBoardLogger has no folder. Remedy: pass folder=…, or train in a run folder."
             )
         self._writer = self._writer_class(str(folder), purge_step=start.first_step)
+        known = {**start.parameters, "device": start.device, "precision": start.precision}
+        lines = ["| parameter | value |", "| --- | --- |"]
+        lines += [f"| {key} | {_cell(value)} |" for key, value in known.items()]
+        self._writer.add_text("configuration", "\n".join(lines), start.first_step)
+        self._last_step = start.first_step
 
     def on_step_end(self, step: StepEnd) -> None:
         """Log the values of a step; a vector becomes one curve per component."""
@@ -62,13 +71,25 @@ class TensorBoardLogger(Callback):
             self._writer.add_scalar(f"epoch/{name}", getattr(record, name), step)
         for name, value in record.rmse.items():
             self._writer.add_scalar(f"rmse/{name}", value, step)
+        self._last_step = step
         self._writer.flush()
 
     def on_train_end(self, result: FitResult) -> None:
         """Close the event file."""
         self._writer.close()
 
+    def on_run_end(self, end: RunEnd) -> None:
+        """Log the metrics of the test set, in an event file of their own."""
+        for name, value in end.metrics.items():
+            self._writer.add_scalar(name, value, self._last_step)
+        self._writer.close()
+
     def on_exception(self, error: BaseException) -> None:
         """Close the event file."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _cell(value: Any) -> str:
+    """A value as a cell of a Markdown table."""
+    return str(value).replace("|", "\\|").replace("\n", " ")

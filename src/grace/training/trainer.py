@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from grace.training.device import determinism, device_name, resolve_device, reso
 from grace.training.history import Best, EpochRecord, FitResult
 from grace.training.inference import predict_windows
 from grace.training.jsonl_logger import JSONLLogger
+from grace.training.parameters import flatten
 from grace.training.rng import derived_seed, preserve_rng_state, seed_generators
 from grace.training.schedule import LearningRate
 from grace.training.step import NonFiniteLossError, TrainState, training_step
@@ -64,6 +65,10 @@ class Trainer:
         callbacks: called at the start and end of training and after each step and epoch, see
             :class:`~grace.training.callbacks.Callback`. The JSON-lines log in ``run_dir`` is
             always written.
+        name: of the run, for loggers; empty takes the name of ``run_dir``.
+        parameters: what loggers shall store of the run, by dotted key (see
+            :class:`~grace.training.callbacks.TrainStart`); has no effect on the training. Empty
+            takes ``seed`` and the keys of ``config``.
 
     Example:
         >>> from grace.experiments.training_data import build_training_data, load_data
@@ -84,6 +89,8 @@ class Trainer:
     run_dir: Path | None = None
     fingerprint: str = ""
     callbacks: Sequence[Callback] = ()
+    name: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def fit(
         self, train: WindowSet, monitors: Mapping[str, WindowSet], *, select: str | None
@@ -166,18 +173,7 @@ class Trainer:
             restore_training(begun, parts, result, path)
             callbacks.load_state_dict(begun["callbacks"])
         try:
-            callbacks.on_train_start(
-                TrainStart(
-                    cfg,
-                    self.model,
-                    tuple(result.history),
-                    len(self._order(0, len(train), torch.device("cpu"))),
-                    tuple(monitors),
-                    self.run_dir,
-                    result.device,
-                    precision,
-                )
-            )
+            callbacks.on_train_start(self._start(result, len(train), tuple(monitors)))
             for epoch in range(len(result.history), cfg.epochs):
                 if result.stopped_early:
                     break
@@ -202,6 +198,21 @@ class Trainer:
             callbacks.on_exception(error)
             raise
         return result
+
+    def _start(self, result: FitResult, windows: int, monitors: tuple[str, ...]) -> TrainStart:
+        return TrainStart(
+            self.config,
+            self.model,
+            tuple(result.history),
+            len(self._order(0, windows, torch.device("cpu"))),
+            monitors,
+            self.run_dir,
+            result.device,
+            result.precision,
+            self.name or (self.run_dir.name if self.run_dir is not None else ""),
+            self.parameters
+            or flatten({"seed": self.seed, "training": self.config.model_dump(mode="json")}),
+        )
 
     def _epoch(
         self,
