@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -19,6 +19,9 @@ from grace.cli.shared import (
     say,
     stop,
 )
+
+if TYPE_CHECKING:
+    from grace.experiments.diagnose import Diagnosis
 
 __all__ = ["diagnose"]
 
@@ -39,6 +42,9 @@ def diagnose(
         str | None,
         typer.Option(help="Method whose inner loss is used.", show_default="grace"),
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the measured training.", show_default="42")
+    ] = None,
     preset: Preset = None,
     config: ConfigFile = None,
     set_: Set = None,
@@ -48,8 +54,8 @@ def diagnose(
     """Measure the task gradients for under a minute and recommend a method.
 
     The first epochs are trained with equal weights. The output shows the ratio
-    of the gradient norms, their cosine, and the share of steps that GABA would
-    spend on its floor. The test set is not read.
+    of the gradient norms, their cosine, and what GABA's weights would do in the
+    planned training. The test set is not read.
 
     \b
     Examples:
@@ -63,9 +69,9 @@ def diagnose(
             set_,
             dataset=dataset,
             method=None if method is None else {"name": method},
+            seed=seed,
         )
         from grace.experiments.diagnose import diagnose as measure
-        from grace.formatting import count, duration, interval, number, percent
 
         fleet = None
         if data is not None:
@@ -94,32 +100,80 @@ def diagnose(
                     task, description=f"epoch {epoch}, step {step}"
                 ),
             )
-        floor = "never"
-        if found.floor_from is not None:
-            floor = (
-                f"from step {found.floor_from} of {found.planned_steps}, "
-                f"{percent(found.floor_share)} of the steps"
-            )
-        for name, value in (
-            ("data", found.dataset),
-            (
-                "measured",
-                f"{found.measured} of {count(found.steps, 'step')}, "
-                f"{count(found.epochs, 'epoch')}, "
-                f"{duration(found.seconds)}",
-            ),
-            (
-                "gradient ratio",
-                f"{number(found.ratio)} (RUL to health; 80% of the steps "
-                f"{interval(found.ratio_low, found.ratio_high)})",
-            ),
-            (
-                "cosine",
-                f"{number(found.cosine)}; in conflict in {percent(found.conflict_share)} "
-                "of the steps",
-            ),
-            ("GABA on its floor", floor),
-            ("recommended", found.method),
-        ):
+        for name, value in _lines(found):
             say(f"{name + ':':<19} {value}")
-        out.print(found.reason, highlight=False)
+        for text in (found.reason, *_notes(found)):
+            out.print(text, highlight=False)
+
+
+def _lines(found: Diagnosis) -> list[tuple[str, str]]:
+    """The figures by name."""
+    from grace.experiments.advice import CONFLICT
+    from grace.formatting import count, duration, interval, number, percent
+
+    planned, expected = found.planned_steps, found.expected_steps
+    weight = f"0.50 at first, {number(found.final_weight)} after {planned:,}"
+    plan = count(planned, "step")
+    if expected < planned:
+        plan += f"; with early stopping about {expected:,}"
+        weight = weight.replace(
+            "first,", f"first, {number(found.expected_weight)} after {expected:,} steps,"
+        )
+    return [
+        ("data", found.dataset),
+        (
+            "measured",
+            f"{found.measured} of {count(found.steps, 'step')}, {count(found.epochs, 'epoch')}, "
+            f"{duration(found.seconds)}",
+        ),
+        (
+            "gradient ratio",
+            f"{number(found.ratio)} (RUL to health; 80% of the measured steps "
+            f"{interval(found.ratio_low, found.ratio_high)})",
+        ),
+        (
+            "cosine",
+            f"{number(found.cosine)}; in conflict (below {number(CONFLICT)}) in "
+            f"{percent(found.conflict_share)} of the measured steps",
+        ),
+        ("planned training", plan),
+        ("GABA's RUL weight", weight + ("" if expected < planned else " steps")),
+        ("GABA's floor", _floor(found)),
+        ("recommended", found.method),
+    ]
+
+
+def _floor(found: Diagnosis) -> str:
+    """When GABA's average reaches its floor, in the planned and in the expected training."""
+    from grace.core.gaba import GABALoss
+    from grace.formatting import number, percent
+
+    planned, expected = found.planned_steps, found.expected_steps
+    if found.floor_from is not None:
+        text = f"from step {found.floor_from:,}, {percent(found.floor_share)} of {planned:,} steps"
+        if expected < planned:
+            text += f"; {percent(found.expected_floor_share)} of {expected:,}"
+        return text
+    raw = 1 / (1 + found.ratio)
+    if min(raw, 1 - raw) < GABALoss().min_weight:
+        return "not reached: the training ends before the average reaches it"
+    if raw != raw:
+        return "not reached: one task has no gradient"
+    return f"not reached: at this ratio the RUL weight tends to {number(raw)}"
+
+
+def _notes(found: Diagnosis) -> list[str]:
+    """What the figures rest on."""
+    from grace.experiments.gaba_forecast import EARLY_STOP
+    from grace.formatting import percent
+
+    notes = [
+        "The benchmark on C-MAPSS cannot distinguish these methods: the advice promises no lower "
+        "error."
+    ]
+    if found.expected_steps < found.planned_steps:
+        notes.append(
+            "Early stopping shortens the planned training: with preset fast on C-MAPSS to "
+            f"{percent(EARLY_STOP)} on average."
+        )
+    return notes

@@ -10,29 +10,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from grace.candidates.network import network_configuration
-from grace.core.gaba import GABALoss
 from grace.data.defaults import derive_defaults
 from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import LabelConfig
-from grace.experiments.comparisons import CONTROL_WEIGHT
+from grace.experiments.advice import CONFLICT, advise
+from grace.experiments.gaba_forecast import expected_steps, forecast_gaba
 from grace.experiments.training_data import build_training_data, load_data
-from grace.formatting import count, number, percent
 from grace.training.callbacks import Callback, StepEnd
 from grace.training.config import RunConfig, deep_merge
 from grace.training.trainer import Trainer
 
-__all__ = ["Diagnosis", "advise", "diagnose", "floor_share"]
+__all__ = ["Diagnosis", "diagnose"]
 
 EVERY = 4  # steps between measurements
 EPOCHS = 8
-SIMILAR = 3.0  # norms within this factor count as balanced
-FEW = 8  # measurements below which the advice says so
-CONFLICT = -0.1  # cosine below which the gradients of a step conflict
-
-Array = npt.NDArray[np.float64]
 
 
 class Diagnosis(NamedTuple):
@@ -50,8 +43,14 @@ class Diagnosis(NamedTuple):
         cosine: median cosine between the two gradients.
         conflict_share: share of the measured steps with a cosine below −0.1.
         planned_steps: steps of the whole training, if it does not stop early.
-        floor_from: first step at which GABA's average would be below its floor; None: never.
+        expected_steps: steps of the training if early stopping acts as on the benchmark, see
+            :func:`~grace.experiments.gaba_forecast.expected_steps`.
+        floor_from: first of the planned steps at which GABA's average would be below its floor;
+            None: not reached.
         floor_share: share of the planned steps that GABA would spend on its floor.
+        expected_floor_share: the same of the expected steps.
+        final_weight: GABA's RUL weight after the planned steps.
+        expected_weight: GABA's RUL weight after the expected steps.
         method: recommended outer balancer with the given inner loss.
         reason: why, in one or two sentences.
     """
@@ -67,8 +66,12 @@ class Diagnosis(NamedTuple):
     cosine: float
     conflict_share: float
     planned_steps: int
+    expected_steps: int
     floor_from: int | None
     floor_share: float
+    expected_floor_share: float
+    final_weight: float
+    expected_weight: float
     method: str
     reason: str
 
@@ -162,21 +165,34 @@ def diagnose(
     positive = (norms > 0).all(axis=1)
     ratios = norms[positive, 0] / norms[positive, 1] if positive.any() else np.array([math.nan])
     per_epoch = -(-len(training_data.train) // short.training.batch_size)
-    planned = config.training.epochs * min(config.training.steps_per_epoch or per_epoch, per_epoch)
-    begins, share = floor_share(ratios, planned)
+    per_epoch = min(config.training.steps_per_epoch or per_epoch, per_epoch)
+    planned = forecast_gaba(ratios, config.training.epochs * per_epoch, every=EVERY)
+    expected = forecast_gaba(ratios, expected_steps(config.training, per_epoch), every=EVERY)
     low, middle, high = (float(v) for v in np.quantile(ratios, (0.1, 0.5, 0.9)))
     cosine = float(np.nanmedian(cosines))
     conflict = float(np.mean(cosines < CONFLICT))
-    outer, reason = advise(middle, cosine, conflict, share)
-    if len(norms) < FEW:
-        reason += (
-            f" Only {count(len(norms), 'step')} could be measured in {number(seconds)} s of "
-            "training: allow more time before relying on this."
-        )
+    outer, reason = advise(middle, cosine, conflict, len(norms), expected)
     return Diagnosis(
-        data.name, recorder.steps, recorder.epochs, len(norms), time.perf_counter() - began,
-        middle, low, high, cosine, conflict, planned, begins, share, f"{inner}+{outer}", reason,
-    )  # fmt: skip
+        dataset=data.name,
+        steps=recorder.steps,
+        epochs=recorder.epochs,
+        measured=len(norms),
+        seconds=time.perf_counter() - began,
+        ratio=middle,
+        ratio_low=low,
+        ratio_high=high,
+        cosine=cosine,
+        conflict_share=conflict,
+        planned_steps=planned.steps,
+        expected_steps=expected.steps,
+        floor_from=planned.floor_from,
+        floor_share=planned.floor_share,
+        expected_floor_share=expected.floor_share,
+        final_weight=planned.final_weight,
+        expected_weight=expected.final_weight,
+        method=f"{inner}+{outer}",
+        reason=reason,
+    )
 
 
 def _of_fleet(config: RunConfig, fleet: Fleet) -> tuple[RunConfig, Dataset]:
@@ -190,73 +206,3 @@ def _of_fleet(config: RunConfig, fleet: Fleet) -> tuple[RunConfig, Dataset]:
         made = made.model_copy(update={"features": features})
     empty = fleet.select([])
     return made, Dataset(fleet.name, fleet, empty, fleet.schema.sensors, 1, "a table")
-
-
-def floor_share(ratios: Array, steps: int) -> tuple[int | None, float]:
-    """When GABA with its default options reaches its floor, and the share of steps on it.
-
-    GABA's average is followed over the measured ratios, each standing for :data:`EVERY` steps,
-    and over their median for the steps that were not measured.
-
-    Args:
-        ratios: (n,) ratios of the gradient norms, ‖∇RUL‖ / ‖∇health‖, in the order of the steps.
-        steps: steps of the training.
-
-    Example:
-        >>> import numpy as np
-        >>> floor_share(np.full(100, 500.0), 1000)  # 232 steps after the warm-up of 100
-        (332, 0.668)
-        >>> floor_share(np.full(100, 2.0), 1000)
-        (None, 0.0)
-    """
-    balancer = GABALoss()
-    beta, least, warmup = balancer.beta, balancer.min_weight, balancer.warmup_steps
-    known = ratios[np.isfinite(ratios)]
-    if not known.size:
-        return None, 0.0
-    per_step = np.full(steps, np.median(known))
-    measured = np.repeat(known, EVERY)[:steps]
-    per_step[: measured.size] = measured
-    average, begins, on_floor = 0.5, None, 0
-    for step in range(warmup, steps):
-        average = beta * average + (1.0 - beta) / (1.0 + per_step[step])
-        if min(average, 1.0 - average) < least:
-            begins = step if begins is None else begins
-            on_floor += 1
-    return begins, round(on_floor / max(1, steps), 4)
-
-
-def advise(ratio: float, cosine: float, conflict_share: float, floor: float) -> tuple[str, str]:
-    """Recommended outer balancer and the reason.
-
-    Args:
-        ratio: median ratio of the gradient norms.
-        cosine: median cosine of the gradients.
-        conflict_share: share of steps in conflict.
-        floor: share of steps that GABA would spend on its floor.
-    """
-    if not math.isfinite(ratio):
-        return "fixed:0.5", "One task has no gradient, so there is nothing to balance."
-    larger = "RUL" if ratio >= 1 else "health"
-    times = number(max(ratio, 1 / ratio))
-    if conflict_share > 0.5:
-        return "upgrad", (
-            f"The gradients conflict in {percent(conflict_share)} of the steps (median cosine "
-            f"{number(cosine)}): a method that changes their angle is worth its cost."
-        )
-    if floor > 0.5:
-        weight = CONTROL_WEIGHT if ratio >= 1 else number(1 - float(CONTROL_WEIGHT))
-        return f"fixed:{weight}", (
-            f"The {larger} gradient is {times} times the other. GABA would be constant on its "
-            f"floor for {percent(floor)} of the steps; this constant is the same method without "
-            "its cost."
-        )
-    if 1 / SIMILAR <= ratio <= SIMILAR:
-        return "fixed:0.5", (
-            f"The gradients are of similar size (ratio {number(ratio)}): equal weights are "
-            "balanced already."
-        )
-    return "gaba", (
-        f"The {larger} gradient is {times} times the other, and GABA would adapt for "
-        f"{percent(1 - floor)} of the steps before it reaches its floor."
-    )
