@@ -189,8 +189,8 @@ def document(made: dict[str, Any]) -> list[str]:
         lead = (
             "The grid cannot distinguish these methods. In none of "
             f"{len(checked)} cases (a dataset and an inner loss) does the advised method differ "
-            "significantly from equal weights: all 95% intervals contain 0. In none is another method of the "
-            "grid significantly better."
+            "significantly from equal weights: all 95% intervals contain 0. In none is another "
+            "method of the grid significantly better."
         )
     high = max(c["to_equal"]["high"] for c in checked)
     small = sum(c["of"] <= 3 for c in checked)

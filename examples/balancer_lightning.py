@@ -51,4 +51,6 @@ trainer = lightning.Trainer(
 trainer.fit(model, DataLoader(TensorDataset(x, targets), batch_size=64, shuffle=True))
 weights = model.balancer.weights
 print("weights", [round(w, 3) for w in weights.tolist()])
-assert weights.argmin() == 1  # the largest task gets the smallest weight
+assert model.balancer.ema_weights[1] < model.balancer.min_weight  # the largest task: on the floor
+assert weights[1] < 0.05  # the floor, renormalised
+assert weights.argmax() == 2  # the smallest task gets the largest weight
