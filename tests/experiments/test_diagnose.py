@@ -142,7 +142,7 @@ def test_the_command() -> None:
         r"planned training: +[\d,]+ steps; with early stopping about \d+", shown.output
     )
     assert "in conflict (below −0.10) in" in shown.output
-    assert "57% on average" in " ".join(shown.output.split())
+    assert "57% of the planned steps are assumed" in " ".join(shown.output.split())
     wrong = CliRunner().invoke(app, ["diagnose", "--dataset", "nothing"])
     assert wrong.exit_code == 2
 

@@ -173,7 +173,7 @@ def _notes(found: Diagnosis) -> list[str]:
     ]
     if found.expected_steps < found.planned_steps:
         notes.append(
-            "Early stopping shortens the planned training: with preset fast on C-MAPSS to "
-            f"{percent(EARLY_STOP)} on average."
+            f"Early stopping: {percent(EARLY_STOP)} of the planned steps are assumed, the mean of "
+            "preset fast on C-MAPSS, but not fewer than its patience allows."
         )
     return notes

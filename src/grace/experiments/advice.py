@@ -69,8 +69,8 @@ def _of_ratio(ratio: float, expected: GABAForecast) -> tuple[str, str]:
         weight = CONTROL_WEIGHT if ratio >= 1 else number(1 - float(CONTROL_WEIGHT))
         return f"fixed:{weight}", (
             f"{size} GABA's average would reach its floor at step {expected.floor_from:,} and stay "
-            f"there for {percent(expected.floor_share)} of {steps}. This is the constant GABA "
-            "tends to, without its cost; before the floor the two differ."
+            f"there for {percent(expected.floor_share)} of {steps}. fixed:{weight} is the constant "
+            "GABA tends to, without its cost; before the floor the two differ."
         )
     if 1 / SIMILAR <= ratio <= SIMILAR:
         return "fixed:0.5", (
