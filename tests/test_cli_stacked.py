@@ -24,8 +24,8 @@ def command(*args: str | Path) -> Any:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     # The network and boosting would take most of the time.
-    module = import_module("grace.candidates.out_of_fold")
-    monkeypatch.setattr(module, "DEFAULT_CANDIDATES", ("median_life", "linear"))
+    module = import_module("grace.estimator.fitting")
+    monkeypatch.setattr(module, "STACKED_CANDIDATES", ("median_life", "linear"))
 
 
 @pytest.mark.usefixtures("undrawn")

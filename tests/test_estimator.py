@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import grace
-from grace.candidates import CANDIDATES, DEFAULT_CANDIDATES, Stack
+from grace.candidates import CANDIDATES, DEFAULT_CANDIDATES, STACKED_CANDIDATES, Stack
 from grace.candidates.network import Network, network_configuration
 from grace.data import DataError
 from grace.data.input_flags import InputWarning
@@ -286,7 +286,7 @@ def test_all_candidates_compete_by_default(tmp_path: Path, monkeypatch: pytest.M
     assert set(model.report_.left_out) == ({"network"} if len(trained) == 1 else set())
     again = RULModel.load(model.save(tmp_path / "all"))
     assert again.report_.left_out == model.report_.left_out
-    assert set(DEFAULT_CANDIDATES) == set(CANDIDATES)
+    assert set(STACKED_CANDIDATES) == set(CANDIDATES) == {*DEFAULT_CANDIDATES, "boosting_path"}
 
 
 @pytest.mark.usefixtures("short_network")

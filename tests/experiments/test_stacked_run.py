@@ -31,7 +31,7 @@ CONFIG = RunConfig.load(
     preset="best",
     overrides={"seed": 3, "evaluate_baselines": False, "dataset_options": {"n_train": 12}},
 )
-OUT_OF_FOLD = import_module("grace.candidates.out_of_fold")
+FITTING = import_module("grace.estimator.fitting")
 QUICK = ("median_life", "linear", "similarity")
 
 
@@ -42,14 +42,14 @@ def data() -> Dataset:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OUT_OF_FOLD, "DEFAULT_CANDIDATES", tuple(QUICK))
+    monkeypatch.setattr(FITTING, "STACKED_CANDIDATES", tuple(QUICK))
 
 
 @pytest.fixture(scope="module")
 def folder(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("runs") / "best"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OUT_OF_FOLD, "DEFAULT_CANDIDATES", tuple(QUICK))
+        patch.setattr(FITTING, "STACKED_CANDIDATES", tuple(QUICK))
         run_stacked(CONFIG, target, dataset=data)
     return target
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,18 +11,61 @@ from grace.candidates.base import Array, State, TrainingRows
 from grace.candidates.feature_candidate import FeatureCandidate, Features
 from grace.candidates.trees import Bins, TreeEnsemble
 
-__all__ = ["Boosting", "BoostingLog"]
+__all__ = ["LEAST_LABEL", "Boosting", "BoostingLog", "boosted_trees"]
 
 _BINS = 64
-_LEAST_LABEL = 0.02  # group lives; keeps the logarithm of the last rows from dominating
+LEAST_LABEL = 0.02
+"""In group lives; keeps the logarithm of the last rows from dominating."""
 
 
-class Boosting(FeatureCandidate):
-    """scikit-learn's histogram gradient boosting; the mean of ``n_members`` differently drawn ones.
+def boosted_trees(
+    x: Features,
+    target: Array,
+    rows: TrainingRows,
+    seeds: Sequence[int],
+    *,
+    loss: Literal["squared_error", "absolute_error"] = "squared_error",
+) -> list[TreeEnsemble]:
+    """One histogram gradient boosting per seed.
 
     Leaves hold rows of several units, and trees are small where units are few. There is no early
     stopping: its validation part is a random draw of rows, which would put one unit on both sides.
+
+    Args:
+        x: features, (M, F).
+        target: what is learned, (M,).
+        rows: the rows, for their weights and units.
+        seeds: of the columns that are drawn at each split.
+        loss: of the target.
     """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    units, counts = np.unique(rows.unit, return_counts=True)
+    least = int(np.clip(0.5 * np.median(counts), 4, 40))
+    small = len(units) < 30
+    bins = Bins.fit(x, _BINS)
+    codes = bins(x)
+    return [
+        TreeEnsemble.from_histogram_boosting(
+            HistGradientBoostingRegressor(
+                loss=loss,
+                learning_rate=0.06,
+                max_iter=120 if small else 220,
+                max_leaf_nodes=8 if small else 16,
+                min_samples_leaf=max(2, min(least, len(target) // 8)),
+                max_features=0.3,
+                l2_regularization=1e-3,
+                early_stopping=False,
+                random_state=seed,
+            ).fit(codes, target, sample_weight=rows.weight * len(target)),
+            bins,
+        )
+        for seed in seeds
+    ]
+
+
+class Boosting(FeatureCandidate):
+    """The mean of ``n_members`` histogram gradient boostings, differently drawn."""
 
     name = "boosting"
     description = "gradient boosting on causal features, squared error"
@@ -33,35 +76,13 @@ class Boosting(FeatureCandidate):
     members_: list[TreeEnsemble]
 
     def _learn(self, x: Features, y: Array, rows: TrainingRows, seed: int) -> None:
-        from sklearn.ensemble import HistGradientBoostingRegressor
-
-        units, counts = np.unique(rows.unit, return_counts=True)
-        least = int(np.clip(0.5 * np.median(counts), 4, 40))
-        small = len(units) < 30
-        target = np.log(y + _LEAST_LABEL) if self.logarithmic else y
-        bins = Bins.fit(x, _BINS)
-        codes = bins(x)
-        self.members_ = [
-            TreeEnsemble.from_histogram_boosting(
-                HistGradientBoostingRegressor(
-                    loss=self.loss,
-                    learning_rate=0.06,
-                    max_iter=120 if small else 220,
-                    max_leaf_nodes=8 if small else 16,
-                    min_samples_leaf=max(2, min(least, len(y) // 8)),
-                    max_features=0.3,
-                    l2_regularization=1e-3,
-                    early_stopping=False,
-                    random_state=seed + 1000 * i,
-                ).fit(codes, target, sample_weight=rows.weight * len(y)),
-                bins,
-            )
-            for i in range(self.n_members)
-        ]
+        target = np.log(y + LEAST_LABEL) if self.logarithmic else y
+        seeds = [seed + 1000 * i for i in range(self.n_members)]
+        self.members_ = boosted_trees(x, target, rows, seeds, loss=self.loss)
 
     def _apply(self, x: Features) -> Array:
         mean = np.mean([m.predict(x) for m in self.members_], axis=0)
-        return np.asarray(np.exp(mean) - _LEAST_LABEL if self.logarithmic else mean)
+        return np.asarray(np.exp(mean) - LEAST_LABEL if self.logarithmic else mean)
 
     def _learned(self) -> State:
         return {"members": [m.to_state() for m in self.members_]}

@@ -36,22 +36,17 @@ class FeatureCandidate(Candidate):
         table = table.thinned(self.total_rows)
         self.features_ = table.features
         rows = table.rows
-        self._learn(table.x, rows.target / self._scale(table.x), rows, seed)
-
-    def _scale(self, x: Features) -> Array:
-        """Median life of the group of each row, (M,)."""
-        at = self.features_.names_.index("log_group_life")
-        return np.asarray(self.features_.life_scale_ * np.exp(x[:, at].astype(np.float64)))
+        self._learn(table.x, rows.target / self.features_.group_life(table.x), rows, seed)
 
     def _predict(self, fleet: Fleet, rows: Index) -> Array:
         out = np.empty(len(rows))
         for block in self.features_.blocks(fleet, rows):
-            out[block.place] = self._apply(block.values) * self._scale(block.values)
+            out[block.place] = self._apply(block.values) * self.features_.group_life(block.values)
         return out
 
     def from_features(self, x: Features) -> Array:
         """Capped RUL of rows given by their features (M, F), (M,)."""
-        return np.clip(self._apply(x) * self._scale(x), 0.0, self.cap_)
+        return np.clip(self._apply(x) * self.features_.group_life(x), 0.0, self.cap_)
 
     def _state(self) -> State:
         return {"features": self.features_.to_state(), "learned": self._learned()}

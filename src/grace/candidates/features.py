@@ -227,6 +227,11 @@ class CausalFeatures:
                 columns.append((values.to_numpy().astype(np.float64) - mean) / std)
         return np.stack(columns, axis=1).astype(float) if columns else np.empty((fleet.n_units, 0))
 
+    def group_life(self, x: npt.NDArray[np.float32]) -> Array:
+        """Median life of the group of each row of features (M, F), in the unit of time, (M,)."""
+        at = self.names_.index("log_group_life")
+        return np.asarray(self.life_scale_ * np.exp(x[:, at].astype(np.float64)))
+
     def equals(self, other: CausalFeatures) -> bool:
         """Whether the other gives the same features."""
         return self is other or _same(self.to_state(), other.to_state())

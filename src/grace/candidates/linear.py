@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from grace.candidates.base import Array, State, TrainingRows
+from grace.candidates.base import Array, Index, State, TrainingRows
 from grace.candidates.feature_candidate import FeatureCandidate, Features
 
-__all__ = ["Linear", "Standardiser"]
+__all__ = ["Linear", "Ridge", "Standardiser", "ridge_by_units"]
 
 _KNOTS = (0.25, 0.5, 0.75, 1.0, 1.25)
 _PENALTIES = np.logspace(-4, 2, 13)
@@ -40,6 +41,50 @@ class Standardiser:
         return self.limit * np.tanh(np.where(np.isfinite(z), z, 0.0) / self.limit)
 
 
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """Coefficients (F,), intercept and penalty of a ridge regression."""
+
+    coefficient: Array
+    intercept: float
+    penalty: float
+
+
+def ridge_by_units(z: Array, y: Array, weight: Array, unit: Index, seed: int) -> Ridge:
+    """Ridge regression with the penalty of least squared error over five folds of units.
+
+    Args:
+        z: standardised columns, (M, F).
+        y: target, (M,).
+        weight: of the rows, (M,).
+        unit: index of each row's unit, (M,). With one unit the largest penalty is taken.
+        seed: of the folds.
+
+    Example:
+        >>> import numpy as np
+        >>> z = np.repeat([[-1.0], [1.0]], 10, axis=0)
+        >>> found = ridge_by_units(z, 5 + 2 * z[:, 0], np.ones(20), np.arange(20) % 4, seed=0)
+        >>> found.coefficient.round(2), round(found.intercept, 2)
+        (array([2.]), 5.0)
+    """
+    units = np.unique(unit)
+    folds = min(5, len(units))
+    error = np.zeros(len(_PENALTIES))
+    if folds > 1:
+        rng = np.random.default_rng(seed)
+        fold_of = np.empty(unit.max() + 1, dtype=np.int64)
+        fold_of[units] = rng.permutation(len(units)) % folds
+        part = fold_of[unit]
+        for k in range(folds):
+            out, kept = part == k, part != k
+            b, a = _ridge_path(z[kept], y[kept], weight[kept])
+            error += weight[out] @ (z[out] @ b + a - y[out, None]) ** 2
+    best = int(np.argmin(error)) if folds > 1 else len(_PENALTIES) - 1
+    b, a = _ridge_path(z, y, weight)
+    # Contiguous, as it is read from a file.
+    return Ridge(np.ascontiguousarray(b[:, best]), float(a[best]), float(_PENALTIES[best]))
+
+
 class Linear(FeatureCandidate):
     """Ridge regression on standardised features, and hinges of age.
 
@@ -62,24 +107,9 @@ class Linear(FeatureCandidate):
 
     def _learn(self, x: Features, y: Array, rows: TrainingRows, seed: int) -> None:
         self.standardiser_ = Standardiser.fit(x, rows.weight)
-        z = self._design(x)
-        units = np.unique(rows.unit)
-        folds = min(5, len(units))
-        error = np.zeros(len(_PENALTIES))
-        if folds > 1:
-            rng = np.random.default_rng(seed)
-            fold_of = np.empty(rows.unit.max() + 1, dtype=np.int64)
-            fold_of[units] = rng.permutation(len(units)) % folds
-            part = fold_of[rows.unit]
-            for k in range(folds):
-                out, kept = part == k, part != k
-                b, a = _ridge_path(z[kept], y[kept], rows.weight[kept])
-                error += rows.weight[out] @ (z[out] @ b + a - y[out, None]) ** 2
-        best = int(np.argmin(error)) if folds > 1 else len(_PENALTIES) - 1
-        b, a = _ridge_path(z, y, rows.weight)
-        self.penalty_ = float(_PENALTIES[best])
-        self.coefficient_ = np.ascontiguousarray(b[:, best])  # as it is read from a file
-        self.intercept_ = float(a[best])
+        found = ridge_by_units(self._design(x), y, rows.weight, rows.unit, seed)
+        self.penalty_, self.intercept_ = found.penalty, found.intercept
+        self.coefficient_ = found.coefficient
 
     def _apply(self, x: Features) -> Array:
         # Unlike a matrix product, einsum adds up rows in memory alike however many there are.

@@ -100,7 +100,8 @@ def out_of_fold(
         fleet: units with known and with unknown fate.
         labels: cap of the RUL that is predicted.
         folds: splits by unit; the held-out units of all of them are the whole fleet.
-        candidates: names of :data:`~grace.candidates.CANDIDATES`; None means all of them.
+        candidates: names of :data:`~grace.candidates.CANDIDATES`; None means
+            :data:`~grace.candidates.DEFAULT_CANDIDATES`.
         options: arguments of the candidates' constructors by name, e.g.
             ``{"network": {"method": "amnl"}}``.
         seed: of everything random.

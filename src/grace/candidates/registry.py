@@ -13,12 +13,14 @@ from grace.candidates.boosting import Boosting, BoostingLog
 from grace.candidates.life import AgeRegression, Constant, GroupMedianLife, MedianLife
 from grace.candidates.linear import Linear
 from grace.candidates.network import Network
+from grace.candidates.path_boosting import PathBoosting
 from grace.candidates.similarity import Similarity
 
 __all__ = [
     "CANDIDATES",
     "DEFAULT_CANDIDATES",
     "SCREENED",
+    "STACKED_CANDIDATES",
     "CandidateOptions",
     "new_candidate",
     "priors",
@@ -37,13 +39,17 @@ CANDIDATES: dict[str, type[Candidate]] = {
         Linear,
         Boosting,
         BoostingLog,
+        PathBoosting,
         Similarity,
         Network,
     )
 }
 
-DEFAULT_CANDIDATES: tuple[str, ...] = tuple(CANDIDATES)
+DEFAULT_CANDIDATES: tuple[str, ...] = tuple(n for n in CANDIDATES if n != PathBoosting.name)
 """Those that compete unless others are named."""
+
+STACKED_CANDIDATES: tuple[str, ...] = tuple(CANDIDATES)
+"""Those that compete in a stacked preset unless others are named."""
 
 SCREENED: tuple[str, ...] = (Network.name,)
 """Those whose training takes much longer than that of all others: the first fold decides whether

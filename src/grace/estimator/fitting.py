@@ -11,6 +11,7 @@ import polars as pl
 
 from grace.candidates import (
     SCREENED,
+    STACKED_CANDIDATES,
     CandidateOptions,
     EarlyShift,
     Stack,
@@ -125,7 +126,9 @@ def learn(
         fleet,
         labels,
         folds,
-        candidates=params["candidates"],
+        candidates=STACKED_CANDIDATES
+        if models is not None and params["candidates"] is None
+        else params["candidates"],
         options=options,
         seed=seed,
         per_unit=max(params["rows_per_unit"], MIN_ROWS_PER_UNIT if models else 0),

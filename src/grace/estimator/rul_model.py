@@ -46,8 +46,9 @@ class RULModel(DistributionMethods):
             lives left spread widely (:class:`~grace.candidates.EarlyShift`). The most accurate,
             and the slowest: a network is trained for every fold.
         seed: of folds and candidates.
-        candidates: names of the candidates that compete; None means all, where the first fold
-            decides whether the network, whose training takes longest, is trained on the others.
+        candidates: names of the candidates that compete. None means all with ``best``; otherwise
+            :data:`~grace.candidates.DEFAULT_CANDIDATES`, where the first fold decides whether the
+            network, whose training takes longest, is trained on the others.
         cap: largest RUL that is predicted, in the fleet's unit of time; None takes 0.6 median
             lives. Intervals and probabilities reach beyond it.
         rows_per_unit: moments of each unit's record at which candidates are compared.
