@@ -106,6 +106,8 @@ def test_wins_ties_and_losses_are_counted_over_data_sets(made: Made) -> None:
         assert tuple(records["good"][1:]) == (4, 0, 0)
         assert tuple(records["bad"][1:]) == (0, 2, 2)
         assert tuple(records["same"][1:]) == (0, 2, 2)
+    # The pairs of a dataset are a family, those of another dataset are not in it.
+    assert {p.family for p in pair_tests(store)} == {3}
     few = made({"FD001": {"good": better[:4], "bad": [10.0] * 4}})
     assert pair_tests(few) == []
 

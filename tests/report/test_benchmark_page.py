@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from statistics import median
 
 import polars as pl
 import pytest
 
 from grace.experiments import ResultsStore
+from grace.experiments.benchmark import cells
 from grace.report.benchmark_page import benchmark_sentences, write_benchmark_page
 
 ROOT = Path(__file__).parents[2]
@@ -52,3 +54,10 @@ def test_the_guide_states_the_intervals_of_the_page() -> None:
         line for line in page.splitlines() if line.startswith("Half of the width of the 95%")
     ]
     assert stated.partition(")")[0] in guide
+    assert "Other test units thus change the RMSE by more than methods differ." in guide
+    with ResultsStore.read_export(EXPORT) as store:
+        found = [c for c in cells(store) if c.seeds >= 5]
+    for dataset in {c.dataset for c in found}:
+        mine = [c for c in found if c.dataset == dataset]
+        half = median((c.interval.high - c.interval.low) / 2 for c in mine if c.interval)
+        assert max(c.rmse for c in mine) - min(c.rmse for c in mine) < half

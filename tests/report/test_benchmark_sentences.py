@@ -287,6 +287,8 @@ def test_the_page_is_the_same_from_store_and_export(made: Made, tmp_path: Path) 
     assert all(f"page/{name}" in page for name in drawn)
     assert "10.00 ± 0.14" in page
     assert "| 7.37" in page
+    assert "Bars are standard deviations over seeds" in page
+    assert "![FD001: RUL weight of `gaba`, seeds 1](page/weights_FD001.svg)" in page
 
 
 def test_controls_have_sections_of_their_own_and_no_rank(made: Made, tmp_path: Path) -> None:

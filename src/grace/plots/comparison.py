@@ -175,8 +175,8 @@ def spread_out(places: Array, gap: float) -> Array:
     """Sorted places in [0, 1], (n,), moved apart to at least ``gap`` as far as there is room.
 
     Example:
-        >>> spread_out(np.array([0.5, 0.5, 0.9]), 0.2).tolist()
-        [0.5, 0.7, 0.9]
+        >>> spread_out(np.array([0.25, 0.25, 0.75]), 0.125).tolist()
+        [0.25, 0.375, 0.75]
         >>> spread_out(np.array([0.9, 0.95, 1.0]), 0.25).tolist()
         [0.5, 0.75, 1.0]
     """

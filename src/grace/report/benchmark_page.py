@@ -336,7 +336,8 @@ def _weights(paths: Sequence[WeightPath]) -> Iterator[str]:
             for x in floor_rows(paths)
         ],
     )  # fmt: skip
+    most = number(largest_difference(paths))
     yield (
         "\nIn the figures a line is a run, and dots mark the selected epochs. At the same epoch "
-        f"the weights of the runs of a dataset differ by at most {number(largest_difference(paths))}."
+        f"the weights of the runs of a dataset differ by at most {most}."
     )
