@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from grace.formatting import printable
 
 if TYPE_CHECKING:
     from grace.data import Dataset
+    from grace.experiments import ResultsStore
 
 # A busy machine is not a slow test.
 settings.register_profile("grace", deadline=None)
@@ -93,3 +96,53 @@ def data_root() -> Path:
         return find_data_root(place)
     except DataError:
         pytest.skip(f"no C-MAPSS data in {place}; set GRACE_DATA to the folder with CMAPSSData/")
+
+
+def made_store(
+    scores: dict[str, dict[str, list[float]]], path: Path | str = ":memory:"
+) -> ResultsStore:
+    """A store of invented runs: RMSE per dataset and method for seeds 1 to n; gap −0.5.
+
+    ``rmse_raw`` is the RMSE + 1, ``nasa_capped`` 20 times the RMSE.
+    """
+    from grace.experiments import ResultsStore
+
+    store = ResultsStore(path)
+    for dataset, methods in scores.items():
+        for method, values in methods.items():
+            for seed, rmse in enumerate(values, start=1):
+                for protocol, value in (("validation", rmse), ("test", rmse - 0.5)):
+                    run_ = f"{dataset}-{method}-{seed}"
+                    row = {
+                        "run": run_, "folder": run_, "dataset": dataset, "method": method,
+                        "preset": "fast", "settings": "", "seed": seed, "group": dataset,
+                        "mark": "" if protocol == "validation" else "test-selected",
+                        "rmse_capped": value, "rmse_raw": value + 1, "nasa_capped": 20 * value,
+                        "nasa_raw": 30 * value, "health_accuracy": 0.9, "health_f1": 0.9,
+                        "protocol": protocol, "version": "0", "seconds": 60.0, "epochs": 3,
+                        "threads": 1, "device": "cpu", "precision": "float32",
+                    }  # fmt: skip
+                    store._insert(
+                        "scores", [(run_, protocol, dataset, method, seed, json.dumps(row))]
+                    )
+                    store._insert(
+                        "predictions",
+                        [
+                            (
+                                run_,
+                                protocol,
+                                str(u),
+                                50.0,
+                                50.0,
+                                50.0 + value * (1 if u % 2 else -1),
+                            )
+                            for u in range(12)
+                        ],
+                    )
+    return store
+
+
+@pytest.fixture(scope="session")
+def made() -> Callable[..., ResultsStore]:
+    """A function that makes a store of invented runs: see :func:`made_store`."""
+    return made_store

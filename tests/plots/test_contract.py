@@ -37,6 +37,7 @@ UNIT_FREE = {
     "stack_weights",
     "task_weights",
     "training_losses",
+    "weight_paths",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 from scipy import stats
 
 import grace.plots as gp
@@ -88,7 +89,40 @@ def test_the_front_holds_what_nobody_beats() -> None:
     rows = {"name": list("abcd"), "rmse": [1.0, 2.0, 3.0, 2.5], "nasa": [9.0, 5.0, 5.0, 4.0]}
     ax = gp.pareto_front(rows)
     assert labelled(ax, "on the front").tolist() == [9.0, 5.0, 4.0]
-    assert labelled(ax, "beaten").tolist() == [5.0]
+    assert labelled(ax, "worse in both means").tolist() == [5.0]
+
+
+def test_names_of_close_points_do_not_overlap() -> None:
+    n = 9
+    rows = {"name": [f"method {k}" for k in range(n)], "rmse": [10 + 0.01 * k for k in range(n)],
+            "nasa": [200.0 + 0.1 * (k % 3) for k in range(n)] }  # fmt: skip
+    rows["nasa"][0] = 300.0
+    ax = gp.pareto_front(rows)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(t) for t in ax.texts]  # without the lines
+    assert len(boxes) == n
+    for i, a in enumerate(boxes):
+        assert not any(a.overlaps(b) for b in boxes[i + 1 :])
+        assert a.x0 > ax.get_window_extent().x1  # clear of points and bars
+        assert figure.bbox.y0 <= a.y0
+        assert a.y1 <= figure.bbox.y1
+
+
+def test_each_run_has_its_path_and_its_selected_epoch() -> None:
+    rows = {
+        "name": ["gaba"] * 4 + ["grace"] * 2, "run": [1, 1, 2, 2, 1, 1],
+        "epoch": [1, 2, 1, 2, 1, 2], "weight": [0.5, 0.2, 0.4, 0.1, 0.3, 0.05],
+        "selected": [2, 2, None, None, 1, 1],
+    }  # fmt: skip
+    ax = gp.weight_paths(rows, floor=0.05)
+    drawn = [list(line.get_ydata()) for line in ax.lines if line.get_marker() == "None"]
+    assert drawn == [[0.05, 0.05], [0.5, 0.2], [0.4, 0.1], [0.3, 0.05]]
+    marked = [list(line.get_ydata()) for line in ax.lines if line.get_marker() == "o"]
+    assert [m for m in marked if m] == [[0.2], [0.3]]
+    legend = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert legend == ["floor, 0.05", "gaba", "grace", "selected epoch"]
 
 
 def test_groups_of_the_critical_difference_diagram_are_maximal() -> None:

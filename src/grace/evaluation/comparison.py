@@ -26,6 +26,7 @@ __all__ = [
     "holm",
     "paired_bootstrap",
     "paired_tests",
+    "t_half_width",
     "with_holm",
 ]
 
@@ -107,6 +108,20 @@ def holm(p_values: npt.ArrayLike) -> Array:
         return np.asarray(multipletests(p, method="holm")[1], dtype=np.float64)
     finally:
         gc.unfreeze()
+
+
+def t_half_width(values: Array, *, alpha: float = 0.05) -> float:
+    """Half of the width of the two-sided 1 − alpha t interval of the mean of n values, (n,).
+
+    Example:
+        >>> import numpy as np
+        >>> round(t_half_width(np.array([1.0, 2.0, 3.0, 4.0, 5.0])), 3)
+        1.963
+    """
+    from scipy import stats
+
+    error = values.std(ddof=1) / np.sqrt(values.size)
+    return float(stats.t.ppf(1.0 - alpha / 2.0, values.size - 1) * error)
 
 
 def with_holm(tests: Sequence[PairedTest]) -> list[PairedTest]:

@@ -29,7 +29,7 @@ _TABLES = ("scores", "predictions", "weights")
 # Text and whole numbers; every other column of ``scores`` is REAL.
 _TEXT = (
     *("run", "folder", "dataset", "method", "preset", "settings", "mark", "group", "protocol"),
-    *("version", "data_train", "data_test", "device", "precision", "recorded"),
+    *("version", "code", "data_train", "data_test", "device", "precision", "recorded"),
 )
 _WHOLE = ("seed", "epochs", "threads")
 _OTHER = "rul_validation_selected"  # column of predictions.parquet in a test-selected run
@@ -312,6 +312,8 @@ def open_results(place: Path) -> ResultsStore | None:
 
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     kinds = {c: pl.String for c in _TEXT} | {c: pl.Int64 for c in _WHOLE}
+    if "code" not in frame.columns:  # all runs are of versions that did not record it
+        frame = frame.with_columns(code=pl.lit(None, pl.String))
     return frame.with_columns(pl.col(c).cast(kinds.get(c, pl.Float64)) for c in frame.columns)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from grace._version import __version__
+from grace._version import __version__, source_hash
 from grace.data.fleet import Dataset
 from grace.data.splits import UnitSplit
 from grace.evaluation import Evaluation
@@ -192,6 +192,7 @@ def _run(
 ) -> RunResult:
     """Train or resume, evaluate, save; ``name`` is the run's if it is not that of the folder."""
     began = time.perf_counter()
+    code = source_hash()  # now, not after hours in which the files may have been edited
     stage("splitting units and fitting the preprocessing")
     training_data = build_training_data(config, data)
     stage(
@@ -241,6 +242,7 @@ def _run(
     CallbackList(callbacks).on_run_end(RunEnd(final_metrics(evaluations), folder))
     provenance = {
         "fingerprint": fingerprint,
+        "code": code,
         "data_hash": hashes,
         "source": {"train": asdict(data.train.source), "test": asdict(data.test.source)},
         "dataset": {

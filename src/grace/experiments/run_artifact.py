@@ -64,6 +64,7 @@ class _Computed(_Part):
 
 class _Provenance(_Part):
     fingerprint: str = ""
+    code: str | None = None
     data_hash: _Hashes | None = None
     source: _Sources | None = None
     dataset: _Dataset | None = None

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from grace._version import __version__
+from grace._version import __version__, source_hash
 from grace.candidates import CANDIDATES
 from grace.data.fleet import Dataset, Fleet
 from grace.data.labels import capped_rul, health_class
@@ -83,6 +83,7 @@ def run_stacked(
         ArtifactError: the folder holds another run, or another process is at work in it.
     """
     folder, stage, began = Path(folder), on_stage or (lambda text: None), time.perf_counter()
+    code = source_hash()  # now, not after hours in which the files may have been edited
     stage(f"reading {dataset.name if dataset else config.dataset}")
     data, hashes = load_run_data(config, data_root, dataset)
     revisions = " ".join(f"{name}={kind.revision}" for name, kind in CANDIDATES.items())
@@ -116,6 +117,7 @@ def run_stacked(
             with_files=EVALUATION_FILES,
             provenance={
                 "fingerprint": fingerprint,
+                "code": code,
                 "config": config.model_dump(mode="json"),
                 "data_hash": hashes,
                 "test_source": asdict(data.test.source),

@@ -47,9 +47,10 @@ def runs_table(folders: Iterable[str | Path]) -> pl.DataFrame:
     from the preset), seed, mark (how the figures must be marked, else ""), group (equal for runs
     that may be compared: same protocol, configuration without seed and method, and data), the
     :data:`METRICS`, RMSEs in the unit of RUL, ``baseline_<name>`` (RMSE, capped), epochs, seconds,
-    device, precision, threads. ``validation_rmse`` is of the checkpoint that validation
-    selected; ``rmse_capped_validation_selected`` is, for a test-selected run, the test figure of
-    that checkpoint, else null.
+    device, precision, threads, code (SHA-256 of the package's source, null for older runs).
+    ``validation_rmse`` is of the checkpoint that validation selected;
+    ``rmse_capped_validation_selected`` is, for a test-selected run, the test figure of that
+    checkpoint, else null.
 
     Raises:
         ArtifactError: a folder is no finished run.
@@ -117,6 +118,7 @@ def _row(
         # Runs of earlier versions did not note it.
         **made.get("computed", {"device": None, "precision": None}),
         "threads": content.get("environment", {}).get("threads"),
+        "code": made.get("code"),
     }
 
 

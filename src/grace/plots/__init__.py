@@ -35,6 +35,7 @@ from grace.plots.survival import kaplan_meier
 from grace.plots.sweep import weight_sweep
 from grace.plots.training import training_losses, validation_error
 from grace.plots.trajectory import rul_interval, rul_trajectory
+from grace.plots.weight_paths import weight_paths
 from grace.plots.zones import bias_by_zone, error_by_zone
 
 __all__ = [
@@ -72,5 +73,6 @@ __all__ = [
     "task_weights",
     "training_losses",
     "validation_error",
+    "weight_paths",
     "weight_sweep",
 ]

@@ -9,10 +9,13 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from grace.plots.canvas import TableLike, as_frame, canvas, floats
+from grace.plots.canvas import Array, TableLike, as_frame, canvas, floats
 from grace.plots.style import INK, MODEL, MUTED, REFERENCE, legend_above
 
-__all__ = ["critical_difference", "pareto_front", "sample_methods", "sample_ranks"]
+__all__ = ["critical_difference", "pareto_front", "sample_methods", "sample_ranks", "spread_out"]
+
+_MOST_NAMES = 20  # named in a figure
+_NAME_HEIGHT = 0.065  # of a name, as a share of the height of the axes
 
 
 def critical_difference(
@@ -97,11 +100,14 @@ def _groups(
 
 
 def pareto_front(data: TableLike, ax: Axes | None = None, *, time_unit: str = "cycles") -> Axes:
-    """Methods by RMSE and NASA score; the front joins those that no other beats in both.
+    """Methods by RMSE and NASA score; the front joins those that no other beats in both means.
+
+    Names are written next to the axes, at the height of their points as far as there is room; with
+    more than 20 methods only those on the front are named.
 
     Args:
         data: one row per method, with the columns ``name``, ``rmse`` and ``nasa``, and optionally
-            ``rmse_std`` and ``nasa_std`` over seeds.
+            ``rmse_std`` and ``nasa_std`` over seeds, which are drawn as bars.
         ax: axes to draw on; None draws a new figure.
         time_unit: unit of RUL.
 
@@ -130,26 +136,60 @@ def pareto_front(data: TableLike, ax: Axes | None = None, *, time_unit: str = "c
     )
     front = np.flatnonzero(known & ~beaten)
     front = front[np.argsort(rmse[front], kind="stable")]
-    with canvas(ax, 400, 320) as ax:
+    with canvas(ax, 520, 320) as ax:
         ax.errorbar(
             rmse, nasa, xerr=np.nan_to_num(wide), yerr=np.nan_to_num(high), fmt="none",
             ecolor=REFERENCE, elinewidth=1.0, alpha=0.7,
         )  # fmt: skip
         ax.step(rmse[front], nasa[front], where="post", color=MODEL, lw=1.2, ls=(0, (4, 2.5)))
         rest = np.setdiff1d(np.flatnonzero(known), front)
-        ax.plot(rmse[rest], nasa[rest], "o", color=REFERENCE, ms=7, label="beaten in both")
+        ax.plot(rmse[rest], nasa[rest], "o", color=REFERENCE, ms=7, label="worse in both means")
         ax.plot(rmse[front], nasa[front], "o", color=MODEL, ms=8, label="on the front")
-        named = np.flatnonzero(known) if known.sum() <= 8 else front  # more names would overlap
-        for i in named:
-            ax.annotate(
-                str(frame["name"][int(i)]), (rmse[i], nasa[i]), xytext=(7, 5),
-                textcoords="offset points", fontsize=9,
-            )  # fmt: skip
         ax.grid(visible=True, axis="both")
-        ax.margins(0.14)
+        ax.margins(0.1)
         ax.set(xlabel=f"RMSE, {time_unit}", ylabel="NASA score (no unit)")
         legend_above(ax)
+        named = np.flatnonzero(known) if known.sum() <= _MOST_NAMES else front
+        names = [str(frame["name"][int(i)]) for i in named]
+        _names_aside(ax, names, rmse[named], nasa[named])
     return ax
+
+
+def _names_aside(ax: Axes, names: Sequence[str], x: Array, y: Array) -> None:
+    """Names in a column right of the axes, each with a line to its point at (x, y), both (n,)."""
+    low, high = ax.get_ylim()
+    order = np.lexsort((-x, y))  # of equal heights the point further right gets the lower name
+    heights = spread_out((y[order] - low) / (high - low), _NAME_HEIGHT)
+    for i, height in zip(order, heights, strict=True):
+        ax.annotate(
+            names[i], (x[i], y[i]), xytext=(1.05, float(height)), textcoords=ax.transAxes,
+            fontsize=9, va="center", annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-", "color": REFERENCE, "lw": 0.6, "relpos": (0.0, 0.5),
+                "shrinkA": 1.0, "shrinkB": 4.0,
+            },
+        )  # fmt: skip
+
+
+def spread_out(places: Array, gap: float) -> Array:
+    """Sorted places in [0, 1], (n,), moved apart to at least ``gap`` as far as there is room.
+
+    Example:
+        >>> spread_out(np.array([0.25, 0.25, 0.75]), 0.125).tolist()
+        [0.25, 0.375, 0.75]
+        >>> spread_out(np.array([0.9, 0.95, 1.0]), 0.25).tolist()
+        [0.5, 0.75, 1.0]
+    """
+    moved = np.array(places, dtype=np.float64)
+    if moved.size > 1:
+        gap = min(gap, 1.0 / (moved.size - 1))
+    for i in range(1, moved.size):
+        moved[i] = max(moved[i], moved[i - 1] + gap)
+    limit = 1.0
+    for i in reversed(range(moved.size)):
+        moved[i] = limit = min(moved[i], limit)
+        limit -= gap
+    return moved
 
 
 _METHODS = ("grace", "gaba", "amnl", "baseline", "uncertainty", "gradnorm", "dwa")

@@ -23,6 +23,7 @@ from grace.plots import (
     sweep,
     training,
     trajectory,
+    weight_paths,
     zones,
 )
 
@@ -105,5 +106,6 @@ PLOTS: dict[str, Plot] = {
         comparison.critical_difference, comparison.sample_ranks, 6, {"critical_difference": 2.18}
     ),
     "pareto_front": Plot(comparison.pareto_front, comparison.sample_methods, 6),
+    "weight_paths": Plot(weight_paths.weight_paths, weight_paths.sample_paths, 40, {"floor": 0.05}),
     "weight_sweep": Plot(sweep.weight_sweep, sweep.sample_sweep, 8, {"reference": 10.5}),
 }

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
-from grace import plots
 from grace.evaluation.comparison import MIN_SEEDS
 from grace.experiments import ResultsStore
 from grace.experiments.benchmark import Cell
 from grace.experiments.comparisons import CONTROL_WEIGHT
 from grace.experiments.controls import (
+    BaselineSpread,
+    SurgeryRow,
     SweepPoint,
+    baseline_spreads,
     fixed_weight_of,
+    scale_invariant,
     surgery_of,
     surgery_rows,
+    sweep_ranges,
     weight_sweep,
 )
 from grace.formatting import count, interval, number, signed, spread
+from grace.report.benchmark_sentences import listed
 from grace.report.text_tables import markdown_rows
 
 __all__ = [
@@ -25,7 +29,6 @@ __all__ = [
     "cell_row",
     "control_sections",
     "control_sentences",
-    "draw_sweeps",
     "is_control",
 ]
 
@@ -55,48 +58,97 @@ def cell_row(c: Cell) -> tuple[str, ...]:
         spread(c.nasa, c.nasa_std),
         number(c.rmse_raw),
         number(c.test_rmse),
-        signed(c.gap),
+        signed(c.gap) + ("" if c.gap_std is None else f" ± {number(c.gap_std)}"),
     )
 
 
 def control_sentences(store: ResultsStore) -> list[str]:
     """What the sweep of fixed weights and gradient surgery say, if there are runs of them."""
-    sentences = []
+    rows = surgery_rows(store)
+    return [*_sweep_sentence(weight_sweep(store)), *_surgery_sentence(store, rows)]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """A phrase for the seeds of a comparison."""
+    if len(seeds) == 1:
+        return f"one seed each ({seeds[0]})"
+    return f"{len(seeds)} seeds each ({', '.join(map(str, seeds))})"
+
+
+def _sweep_sentence(points: Sequence[SweepPoint]) -> list[str]:
+    ranges = sweep_ranges(points)
+    if not ranges:
+        return []
     parts = []
-    points = weight_sweep(store)
-    for dataset in dict.fromkeys(p.dataset for p in points):
-        fixed = [p for p in points if p.dataset == dataset and p.weight is not None]
-        best, worst = min(fixed, key=lambda p: p.rmse), max(fixed, key=lambda p: p.rmse)
+    for r in ranges:
         text = (
-            f"{number(best.rmse)} (weight {best.weight:g}) to {number(worst.rmse)} (weight "
-            f"{worst.weight:g}) on {dataset}"
+            f"from {number(r.best.rmse)} (weight {r.best.weight:g}) to {number(r.worst.rmse)} "
+            f"(weight {r.worst.weight:g}) on {r.dataset}, a range of {number(r.range)}"
         )
+        if r.std is not None:
+            sign = "more" if r.range > r.std else "not more"
+            text += f", {sign} than the standard deviation over seeds of {number(r.std)}"
         for p in points:
-            if p.dataset == dataset and p.weight is None:
-                text += f", where GABA has {number(p.rmse)}"
+            if p.dataset == r.dataset and p.weight is None:
+                text += f" (GABA: {number(p.rmse)})"
         parts.append(text)
-    if parts:
-        sentences.append(
-            "Over all fixed weights with the plain loss the RMSE ranges from "
-            f"{'; '.join(parts)} (mean over the seeds that all points of a dataset share, at "
-            f"least {min(len(p.seeds) for p in points)})."
+    seeds = " or ".join(dict.fromkeys(_seeds(r.seeds) for r in ranges))
+    text = (
+        f"Over all fixed weights with the plain loss, {seeds}, the RMSE ranges {'; '.join(parts)}."
+    )
+    known = [r for r in ranges if r.chance is not None]
+    if known:
+        beyond = [r.dataset for r in known if r.range > (r.chance or 0.0)]
+        limits = listed(f"{number(r.chance)} on {r.dataset}" for r in known)
+        text += (
+            " As many runs that differ only by the seed exceed a range of "
+            f"{limits} in 5% of all cases; the range is larger on "
+            f"{listed(beyond) if beyond else 'none of the datasets'}."
         )
-    rows = [r for r in surgery_rows(store) if r.difference is not None]
+    return [text]
+
+
+def _surgery_sentence(store: ResultsStore, rows: Sequence[SurgeryRow]) -> list[str]:
+    rows = [r for r in rows if r.difference is not None]
     parts = []
-    for dataset in dict.fromkeys(r.dataset for r in rows):
-        mine = sorted((r for r in rows if r.dataset == dataset), key=lambda r: r.difference or 0.0)
-        lower = sum((r.difference or 0.0) < 0 for r in mine)
-        ends = " to ".join(
-            f"{signed(r.difference)} (`{r.label}`)" for r in ([mine[0], mine[-1]][: len(mine)])
-        )
-        parts.append(f"{ends} on {dataset}, lower for {lower} of {len(mine)}")
-    if parts:
-        fewest = min(r.common for r in rows)
-        sentences.append(
-            f"Gradient surgery changes the RMSE of the baseline by {'; '.join(parts)} (over common "
-            f"seeds, at least {fewest}; a test needs {MIN_SEEDS})."
-        )
-    return sentences
+    for b in baseline_spreads(store, rows):
+        mine = sorted((r for r in rows if r.dataset == b.dataset), key=lambda r: r.difference or 0)
+        ends = [mine[0], mine[-1]][: len(mine)]
+        text = " to ".join(f"{signed(r.difference)} (`{r.label}`)" for r in ends)
+        text += f" on {b.dataset}"
+        if min(r.common for r in mine) >= MIN_SEEDS:
+            lower = sum((r.difference or 0.0) < 0 for r in mine)
+            text += f", lower for {lower} of {len(mine)}"
+        else:
+            means = sorted(r.from_mean or 0.0 for r in mine)
+            far = " to ".join(map(signed, (means[0], means[-1])[: len(mine)]))
+            text += (
+                f", where the baseline has {spread(b.mean, b.std)} over {count(b.seeds, 'seed')}"
+                f"{_place(b)}; from that mean it is {far}"
+            )
+        parts.append(text)
+    if not parts:
+        return []
+    fewest = min(r.common for r in rows)
+    note = (
+        "" if fewest >= MIN_SEEDS else
+        f" With {'one seed' if fewest == 1 else count(fewest, 'seed')} nothing is tested and "
+        f"methods are not counted; {MIN_SEEDS} are needed."
+    )  # fmt: skip
+    return [
+        "Gradient surgery changes the RMSE of the baseline with the same seeds by "
+        f"{'; '.join(parts)}.{note}"
+    ]
+
+
+def _place(b: BaselineSpread) -> str:
+    """Where the baseline's run that the others are compared with lies among its seeds."""
+    if b.rank is None or b.seeds < 2:
+        return ""
+    place = f"number {b.rank} of {b.seeds} from the lowest"
+    if b.rank in (1, b.seeds):
+        place = f"the {'lowest' if b.rank == 1 else 'highest'} of {b.seeds}"
+    return f" and its run with seed {b.common[0]}, {number(b.at_common)}, is {place}"
 
 
 def control_sections(
@@ -107,7 +159,7 @@ def control_sections(
     Args:
         store: with the runs.
         found: cells of the controls.
-        figures: file name to caption of :func:`draw_sweeps`.
+        figures: file name to caption of the sweeps.
         folder: of the figures, relative to the page.
     """
     points = weight_sweep(store)
@@ -116,9 +168,8 @@ def control_sections(
         yield (
             "For two tasks the constant weights are one family: RUL weight w, health weight 1 − w, "
             "plain loss; 0.5 is the baseline, 1 trains RUL alone. Mean RMSE over the seeds that "
-            f"all points of a dataset share. GABA rests on its floor at {CONTROL_WEIGHT}. With "
-            "one seed, differences as small as the standard deviations over seeds in the tables "
-            "above say nothing.\n"
+            "all points of a dataset share; weights with more seeds have a second row with mean ± "
+            f"standard deviation over all of theirs. GABA rests on its floor at {CONTROL_WEIGHT}.\n"
         )
         yield markdown_rows(*_sweep_table(points))
         for name, caption in figures.items():
@@ -130,28 +181,23 @@ def control_sections(
         yield "## Gradient surgery\n"
         yield (
             "Combinations of the task gradients that compare angles, on the losses as they are and "
-            "on losses divided by their initial values. The difference to the baseline is over "
-            "common seeds; negative means lower error. With fewer than five seeds nothing is "
-            "tested, and these methods are in no ranking below.\n"
+            "on losses divided by their initial values. RMSE, and in brackets the difference to "
+            "the baseline over common seeds; negative means lower error. With fewer than five "
+            "seeds nothing is tested, and these methods are in no ranking below.\n"
         )
-        heads = (
-            "dataset", "method", "losses", "seeds", "RMSE", "difference to baseline", "NASA",
-        )  # fmt: skip
-        yield markdown_rows(
-            heads,
-            [
-                (
-                    r.dataset, f"`{r.method}`", _NORMALISED.get(r.normalise, r.normalise), r.seeds,
-                    spread(r.rmse, r.rmse_std), signed(r.difference), number(r.nasa),
-                )
-                for r in rows
-            ],
-        )  # fmt: skip
+        yield markdown_rows(*_surgery_table(rows, baseline_spreads(store, rows)))
+        equal = scale_invariant(rows)
+        if equal:
+            each = "; ".join(f"`{name}` on {listed(where)}" for name, where in equal.items())
+            yield (
+                f"\nEqual figures with and without normalisation, in all digits: {each}. The "
+                "direction of such a method does not depend on the scale of each loss."
+            )
         yield ""
         yield from _cells(c for c in found if surgery_of(c.method) is not None)
 
 
-def _cells(found: Iterator[Cell]) -> Iterator[str]:
+def _cells(found: Iterable[Cell]) -> Iterator[str]:
     """All figures of the controls, folded away."""
     mine = sorted(found, key=lambda c: (c.dataset, c.rmse))
     if mine:
@@ -170,31 +216,42 @@ def _sweep_table(points: Sequence[SweepPoint]) -> tuple[tuple[str, ...], list[tu
         mine = [by.get((d, weight)) for d in datasets]
         name = "GABA" if weight is None else f"{weight:g}"
         rows.append((name, *("–" if p is None else spread(p.rmse, p.rmse_std) for p in mine)))
+        more = [p for p in mine if p is not None and p.all_seeds > len(p.seeds)]
+        if more:
+            sizes = sorted({p.all_seeds for p in more})
+            several = " to ".join(dict.fromkeys(map(str, (sizes[0], sizes[-1]))))
+            cells = (
+                "–" if p is None or p not in more else spread(p.all_rmse, p.all_std) for p in mine
+            )
+            rows.append((f"{name}, {several} seeds", *cells))
     return ("RUL weight", *(f"{d} ({count(seeds[d], 'seed')})" for d in datasets)), rows
 
 
-def draw_sweeps(store: ResultsStore, folder: Path) -> dict[str, str]:
-    """Write a figure for each dataset with a sweep; file name to caption."""
-    drawn = {}
-    points = weight_sweep(store)
-    for dataset in dict.fromkeys(p.dataset for p in points):
-        mine = [p for p in points if p.dataset == dataset]
-        fixed = [p for p in mine if p.weight is not None]
-        gaba = next((p for p in mine if p.weight is None), None)
-        ax = plots.weight_sweep(
-            {
-                "weight": [p.weight for p in fixed],
-                "rmse": [p.rmse for p in fixed],
-                "rmse_std": [p.rmse_std for p in fixed],
-            },
-            reference=None if gaba is None else gaba.rmse,
-            reference_std=None if gaba is None else gaba.rmse_std,
-        )
-        figure = ax.get_figure(root=True)
-        assert figure is not None
-        figure.savefig(folder / f"sweep_{dataset}.svg", metadata={"Date": None, "Creator": None})
-        seeds = ("seed " if len(mine[0].seeds) == 1 else "seeds ") + ", ".join(
-            map(str, mine[0].seeds)
-        )
-        drawn[f"sweep_{dataset}"] = f"{dataset}: RMSE by fixed weight, {seeds}"
-    return drawn
+def _surgery_table(
+    rows: Sequence[SurgeryRow], baselines: Sequence[BaselineSpread]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """A row per method and normalisation, a column per dataset; the baseline first."""
+    datasets = list(dict.fromkeys(r.dataset for r in rows))
+    seeds = {d: min(r.seeds for r in rows if r.dataset == d) for d in datasets}
+    base = {b.dataset: b for b in baselines}
+    of = [base.get(d) for d in datasets]
+    same = ["–" if b is None else number(b.at_common) for b in of]
+    every = [
+        "–" if b is None else f"{spread(b.mean, b.std)} ({count(b.seeds, 'seed')})" for b in of
+    ]
+    table = [
+        ("`baseline`, same seeds", "as they are", *same),
+        ("`baseline`, all its seeds", "as they are", *every),
+    ]
+    by = {(r.method, r.normalise, r.dataset): r for r in rows}
+    kinds = dict.fromkeys((r.method, r.normalise) for r in rows)
+    for method, normalise in sorted(kinds, key=lambda k: (k[0], k[1] != "none", k[1])):
+        cells = []
+        for dataset in datasets:
+            r = by.get((method, normalise, dataset))
+            cells.append(
+                "–" if r is None else f"{spread(r.rmse, r.rmse_std)} ({signed(r.difference)})"
+            )
+        table.append((f"`{method}`", _NORMALISED.get(normalise, normalise), *cells))
+    heads = ("method", "losses", *(f"{d} ({count(seeds[d], 'seed')})" for d in datasets))
+    return heads, table
