@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grace.data.errors import DataError
-from grace.experiments.errors import WorkerError
+from grace.experiments.errors import RunSelectionError, WorkerError
 from grace.prediction.artifact import ArtifactError
 from grace.training.checkpoint import CheckpointError
 from grace.training.errors import ConfigError
@@ -11,7 +11,10 @@ from grace.training.step import NonFiniteLossError
 
 __all__ = ["user_message"]
 
-_KNOWN = (DataError, ArtifactError, ConfigError, CheckpointError, NonFiniteLossError, WorkerError)
+_KNOWN = (
+    *(DataError, ArtifactError, ConfigError, CheckpointError, NonFiniteLossError, WorkerError),
+    RunSelectionError,
+)
 
 
 def user_message(error: BaseException) -> str | None:
