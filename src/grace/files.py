@@ -60,8 +60,9 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a failed write or flush does not say of which file
+        if isinstance(error, OSError) and error.filename in (None, temporary, str(temporary)):
+            # A failed write does not say of which file; the name of a temporary one helps nobody.
+            error.filename, error.filename2 = str(path), None
         raise
     flush_folder(path.parent)
 

@@ -160,7 +160,8 @@ def test_the_commands(store: ResultsStore, folders: list[Path], tmp_path: Path) 
     assert listed.exit_code == 0
     assert listed.output.count("sim") == 2
     assert max(map(len, listed.output.splitlines())) <= 80
-    assert command("compare", tmp_path, "--reference", "grace").exit_code == 0
+    reference = store.scores()["method"][0]
+    assert command("compare", tmp_path, "--reference", reference).exit_code == 0
     for form, start in (("csv", "run,"), ("markdown", "| protocol"), ("latex", "\\begin{tab")):
         target = tmp_path / f"t.{form}"
         assert command("export", tmp_path, "--format", form, "--out", target).exit_code == 0

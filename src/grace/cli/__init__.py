@@ -19,7 +19,7 @@ from grace.cli.plan import plan
 from grace.cli.predict import predict
 from grace.cli.results import results_app
 from grace.cli.run_folder import evaluate, report
-from grace.cli.shared import out
+from grace.cli.shared import CommandGroup, out
 from grace.cli.train import train
 
 __all__ = ["app"]
@@ -27,7 +27,7 @@ __all__ = ["app"]
 START, DATA, EVALUATE, REFERENCE = "Start here", "Your own data", "Evaluate", "Reference"
 
 
-class _Command(typer.Typer):
+class _Command(CommandGroup):
     """The command as a program: what the terminal cannot show is written as an escape."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

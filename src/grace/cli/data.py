@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from grace.cli.shared import DataRoot, out, plain_errors, say
+from grace.cli.shared import CommandGroup, DataRoot, out, plain_errors, say
 
-data_app = typer.Typer(no_args_is_help=True, help="List, download, verify and describe datasets.")
+data_app = CommandGroup(no_args_is_help=True, help="List, download, verify and describe datasets.")
 
 
 @data_app.command("list")

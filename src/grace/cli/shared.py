@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 import yaml
@@ -22,6 +23,8 @@ from grace.formatting import printable
 
 if TYPE_CHECKING:
     from grace.training import RunConfig
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class PlainConsole(Console):
@@ -35,6 +38,35 @@ class PlainConsole(Console):
             if segment.control is None and (text := printable(segment.text)) != segment.text:
                 segment = Segment(text, segment.style)
             yield segment
+
+
+class CommandGroup(typer.Typer):
+    """Commands whose help is wrapped by the width of the terminal, not where the source breaks."""
+
+    def command(self, *args: Any, **kwargs: Any) -> Callable[[_Function], _Function]:
+        """As in typer; the help is the docstring with one line per paragraph."""
+
+        def register(function: _Function) -> _Function:
+            text = kwargs.get("help") or inspect.getdoc(function) or ""
+            return super(CommandGroup, self).command(
+                *args, **{**kwargs, "help": one_line_paragraphs(text)}
+            )(function)
+
+        return register
+
+
+def one_line_paragraphs(text: str) -> str:
+    r"""Text with the line breaks inside paragraphs removed; those that start with \b stay as is.
+
+    Example:
+        >>> one_line_paragraphs("Two\nlines.\n\n\b\nAn\n  example")
+        'Two lines.\n\n\x08\nAn\n  example'
+    """
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(
+        p if p.lstrip(" \n").startswith("\b") else " ".join(line.strip() for line in p.splitlines())
+        for p in paragraphs
+    )
 
 
 out = PlainConsole()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from grace.evaluation import (
     with_holm,
 )
 from grace.experiments.predictions_file import read_predictions
+from grace.experiments.run_selection import refuse_repeated_seeds
 from grace.experiments.table import GROUP, means_over_seeds
+from grace.formatting import count
 
 __all__ = [
     "CONTROL_WEIGHT",
@@ -87,6 +89,7 @@ def compare_methods(
     metrics: Sequence[str] = ("rmse_capped", "nasa_capped"),
     reference: str,
     by: str = "method",
+    all_runs: pl.DataFrame | None = None,
 ) -> list[Comparison]:
     """Every method against ``reference``, per group of comparable runs and per metric.
 
@@ -98,6 +101,8 @@ def compare_methods(
         metrics: columns to compare by.
         reference: value of ``by`` that the others are compared with.
         by: the column whose values are compared.
+        all_runs: the table from which ``table`` was selected; a control of GABA that is in it is
+            not reported as missing. None: ``table``.
 
     Raises:
         ValueError: a method has two runs with one seed in a group, so that none can be paired.
@@ -114,39 +119,36 @@ def compare_methods(
         >>> round(comparison.tests[0].mean_difference, 2)
         -0.46
     """
-    _refuse_duplicates(table, by)
+    refuse_repeated_seeds(table, by)
+    everything = table if all_runs is None else all_runs
     return [
-        _comparison(key, part, metric, reference, by)
+        _comparison(key, part, metric, reference, by, everything.filter(group=key[-1]))
         for key, part in table.group_by(*GROUP, maintain_order=True)
         for metric in metrics
     ]
 
 
-def _refuse_duplicates(table: pl.DataFrame, by: str) -> None:
-    twice = table.filter(pl.struct(*GROUP, by, "seed").is_duplicated())
-    if twice.height:
-        dataset, name, seed = twice.select("dataset", by, "seed").row(0)
-        raise ValueError(
-            f"{dataset}: {name} has several runs with seed {seed}. Remedy: give one of them."
-        )
-
-
 def _comparison(
-    key: tuple[Any, ...], part: pl.DataFrame, metric: str, reference: str, by: str
+    key: tuple[Any, ...],
+    part: pl.DataFrame,
+    metric: str,
+    reference: str,
+    by: str,
+    everything: pl.DataFrame,
 ) -> Comparison:
     scores = {
         str(name): dict(of_name.select("seed", metric).drop_nulls().rows())
         for (name,), of_name in part.group_by(by, maintain_order=True)
     }
-    missing = _missing_controls(scores) if by == "method" else {}
+    missing = _missing_controls(scores, everything[by]) if by == "method" else {}
     against = scores.pop(reference, None)
     tests = []
     if against is None:
-        missing[reference] = "no finished run to compare with"
+        missing[reference] = "no finished run of the reference"
     for name, mine in scores.items() if against else ():
         common = sorted(mine.keys() & against.keys()) if against else []
         if against is None or len(common) < 2:
-            missing[name] = f"{len(common)} seed(s) in common with {reference}, 2 are needed"
+            missing[name] = f"{count(len(common), 'common seed')} with {reference}"
             continue
         pair = {name: [mine[s] for s in common], reference: [against[s] for s in common]}
         tests += paired_tests(pair, reference=reference)
@@ -154,15 +156,15 @@ def _comparison(
     return Comparison(metric=metric, tests=with_holm(tests), missing=missing, **identity)
 
 
-def _missing_controls(names: dict[str, Any]) -> dict[str, str]:
-    """Controls of GABA methods that have no finished run."""
-    present = {name.partition(" (")[0] for name in names}
+def _missing_controls(names: Iterable[str], finished: Iterable[str]) -> dict[str, str]:
+    """Controls of the GABA methods among ``names`` that are not among the finished runs."""
+    present = {name.partition(" (")[0] for name in finished}
     absent = {}
     for name in names:
         control = control_of(name)
         # fixed:w alone means the plain loss
         if control and not {control, control.removeprefix("mse+")} & present:
-            absent[control] = f"no finished run; it is the fixed-weight control of {name}"
+            absent[control] = f"no finished run of the fixed-weight control of {name}"
     return absent
 
 
@@ -201,7 +203,7 @@ def compare_over_units(
         >>> compare_over_units(table, reference="grace")  # only one method: nothing to compare with
         {}
     """
-    _refuse_duplicates(table, "method")
+    refuse_repeated_seeds(table)
     found: dict[str, dict[str, list[Difference]]] = {}
     place = "folder" if predictions is None else "run"
     known = {} if predictions is None else _by_run(predictions)

@@ -32,6 +32,10 @@ _TEXT = (
     *("version", "code", "data_train", "data_test", "device", "precision", "recorded"),
 )
 _WHOLE = ("seed", "epochs", "threads")
+_REMEDY = (
+    "Remedy: give the folder of a grid, its results.sqlite, a folder written by `grace results "
+    "export`, or a new file to which `grace results add` writes the runs again."
+)
 _OTHER = "rul_validation_selected"  # column of predictions.parquet in a test-selected run
 _PREDICTIONS: dict[str, Any] = {
     "run": pl.String,
@@ -72,6 +76,7 @@ class ResultsStore:
 
     Args:
         path: SQLite file, created if it does not exist.
+        read_only: open an existing store without any change to the file; nothing can be added.
 
     Raises:
         ArtifactError: the file is no results store, or of another version.
@@ -85,27 +90,28 @@ class ResultsStore:
         >>> folder.cleanup()
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(self.path, timeout=30.0)
+        self._db = _connect(self.path, read_only=read_only)
         try:
             with closing(self._db.execute("PRAGMA user_version")) as cursor:
                 (version,) = cursor.fetchone()
-            names = [n for (n,) in self._db.execute("SELECT name FROM sqlite_master").fetchall()]
-            if version != _VERSION and (version or names):
+            names = {n for (n,) in self._db.execute("SELECT name FROM sqlite_master").fetchall()}
+            if version != _VERSION and (read_only or version or names):
+                what = f"a results store of version {version}, not {_VERSION}"
                 raise ArtifactError(
-                    f"{self.path}: not a results store of this version ({_VERSION}). Remedy: give "
-                    "another path, or delete the file and add the runs again."
+                    f"{self.path}: {what if version and 'scores' in names else 'no results store'}."
+                    f" {_REMEDY}"
                 )
             if version != _VERSION:  # writes, which an open store of a running grid does not need
                 self._db.executescript(_SCHEMA)
                 self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            elif "scores" not in names:
+                raise ArtifactError(f"{self.path}: no results store. {_REMEDY}")
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise ArtifactError(
-                f"{self.path}: cannot be read as a results store ({error}). Remedy: delete the "
-                "file and add the runs again."
+                f"{self.path}: cannot be read as a results store ({error}). {_REMEDY}"
             ) from error
         except ArtifactError:
             self._db.close()
@@ -183,6 +189,23 @@ class ResultsStore:
                     table, other._db.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall()
                 )
         return len(theirs - known), len(theirs & known)
+
+    def subset(self, scores: pl.DataFrame) -> ResultsStore:
+        """A store in memory with some rows of :meth:`scores`, their predictions and task weights.
+
+        Args:
+            scores: the rows to keep, by their columns ``run`` and ``protocol``.
+        """
+        kept = scores.select("run", "protocol").unique(maintain_order=True).rows()
+        runs = [(run,) for run in dict.fromkeys(run for run, _ in kept)]
+        other = ResultsStore(":memory:")
+        with other._db:
+            for table in _TABLES:
+                both = table != "weights"  # these are of the training, whatever the protocol
+                query = f"SELECT * FROM {table} WHERE run = ?{' AND protocol = ?' if both else ''}"
+                for key in kept if both else runs:
+                    other._insert(table, self._db.execute(query, key).fetchall())
+        return other
 
     def scores(
         self,
@@ -296,18 +319,32 @@ class ResultsStore:
 
 
 def open_results(place: Path) -> ResultsStore | None:
-    """The store in a file, in the folder of a grid or in an export; None if there is none.
+    """The store in a file, in the folder of a grid or in an export, for reading; None without one.
 
     Raises:
-        ArtifactError: a file of it cannot be read.
+        ArtifactError: a file of it cannot be read, or the file is no results store.
     """
     if place.is_file():
-        return ResultsStore(place)
+        return ResultsStore(place, read_only=True)
     if (place / STORE_NAME).is_file():
-        return ResultsStore(place / STORE_NAME)
+        return ResultsStore(place / STORE_NAME, read_only=True)
     if (place / EXPORTED[0]).is_file():
         return ResultsStore.read_export(place)
     return None
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    target = str(path)
+    if read_only:
+        # After a writer was killed, SQLite has to undo its last transaction before it can read.
+        mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+        target = f"{path.resolve().as_uri()}?mode={mode}"
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return sqlite3.connect(target, uri=read_only, timeout=30.0)
+    except sqlite3.OperationalError as error:
+        raise ArtifactError(f"{path}: cannot be opened ({error}). {_REMEDY}") from error
 
 
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grace.data.errors import DataError
-from grace.experiments.errors import WorkerError
+from grace.experiments.errors import RunSelectionError, WorkerError
 from grace.extras import MissingExtraError
 from grace.prediction.artifact import ArtifactError
 from grace.training.checkpoint import CheckpointError
@@ -19,6 +19,7 @@ _KNOWN = (
     CheckpointError,
     NonFiniteLossError,
     WorkerError,
+    RunSelectionError,
     MissingExtraError,  # other import errors are a broken installation
 )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import polars as pl
+from rich.cells import cell_len
 
 __all__ = ["latex_table", "markdown_rows", "markdown_table"]
 
@@ -19,41 +20,65 @@ _LATEX = {
 }
 
 
-def markdown_table(frame: pl.DataFrame) -> str:
-    """A frame of text as a Markdown table."""
-    with pl.Config(
-        tbl_formatting="ASCII_MARKDOWN",
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-        tbl_rows=-1,
-        tbl_cols=-1,
-        tbl_width_chars=-1,
-        fmt_str_lengths=10_000,
-    ):
-        return str(frame)
+def markdown_table(frame: pl.DataFrame, *, right: Collection[str] = ()) -> str:
+    """A frame of text as a Markdown table; null is an empty cell.
 
-
-def latex_table(frame: pl.DataFrame) -> str:
-    r"""A frame of text as a LaTeX ``tabular``; null is an empty cell.
+    Args:
+        frame: columns of text.
+        right: columns that are aligned to the right.
 
     Example:
-        >>> print(latex_table(pl.DataFrame({"rmse_raw": ["1.0 ± 0.1"]})))
-        \begin{tabular}{l}
-        \hline
+        >>> frame = pl.DataFrame({"method": ["gaba"], "RMSE": ["9.0"]})
+        >>> print(markdown_table(frame, right=["RMSE"]))
+        | method | RMSE |
+        |--------|-----:|
+        | gaba   |  9.0 |
+    """
+    heads, *rows = _cells(frame)
+    widths = [max(map(cell_len, column)) for column in zip(heads, *rows, strict=True)]
+    is_right = [head in right for head in heads]
+    rule = [("-" * (w + 1) + (":" if r else "-")) for w, r in zip(widths, is_right, strict=True)]
+    lines = [
+        " | ".join(
+            " " * (w - cell_len(cell)) + cell if r else cell + " " * (w - cell_len(cell))
+            for cell, w, r in zip(row, widths, is_right, strict=True)
+        )
+        for row in (heads, *rows)
+    ]
+    head, *body = (f"| {line} |" for line in lines)
+    return "\n".join([head, f"|{'|'.join(rule)}|", *body])
+
+
+def latex_table(frame: pl.DataFrame, *, right: Collection[str] = ()) -> str:
+    r"""A frame of text as a LaTeX ``tabular`` with the rules of booktabs; null is an empty cell.
+
+    Args:
+        frame: columns of text.
+        right: columns that are aligned to the right.
+
+    Example:
+        >>> print(latex_table(pl.DataFrame({"rmse_raw": ["1.0 ± 0.1"]}), right=["rmse_raw"]))
+        \begin{tabular}{r}
+        \toprule
         rmse\_raw \\
-        \hline
+        \midrule
         1.0 $\pm$ 0.1 \\
-        \hline
+        \bottomrule
         \end{tabular}
     """
-    rows = [frame.columns, *(["" if v is None else str(v) for v in row] for row in frame.rows())]
-    head, *body = (" & ".join(map(_escaped, row)) + r" \\" for row in rows)
+    head, *body = (" & ".join(map(_escaped, row)) + r" \\" for row in _cells(frame))
+    alignment = "".join("r" if c in right else "l" for c in frame.columns)
     return "\n".join(
         [
-            f"\\begin{{tabular}}{{{'l' * frame.width}}}",
-            *(r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"),
+            f"\\begin{{tabular}}{{{alignment}}}",
+            *(r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"),
         ]
     )
+
+
+def _cells(frame: pl.DataFrame) -> list[list[str]]:
+    """Heads and rows as text."""
+    return [frame.columns, *(["" if v is None else str(v) for v in row] for row in frame.rows())]
 
 
 def _escaped(text: str) -> str:
