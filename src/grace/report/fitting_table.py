@@ -84,7 +84,8 @@ class FittingTable:
         kept = every
         for dropped in range(1, len(self.optional) + 1):
             kept = [i for i in every if i not in self.optional[:dropped]]
-            yield kept, styles[0] if self.one_line else "narrow"
+            for style in styles[:1] if self.one_line else styles[-2:]:
+                yield kept, style
         yield kept, "several lines" if self.one_line else "folded"
 
     def _table(self, columns: Sequence[int], style: str) -> tuple[Table, list[str]]:
