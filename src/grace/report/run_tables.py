@@ -17,7 +17,7 @@ __all__ = ["document_table", "run_columns", "run_list", "sort_runs", "summary", 
 
 _FIRST, _SCORES = ("dataset", "method"), ("rmse_capped", "nasa_capped", "rmse_raw", "seconds")
 # Shown where they differ among the runs; data hashes differ between datasets by themselves.
-_DISTINGUISHING = ("protocol", "preset", "settings", "revision", "version", "precision", "threads")
+_DISTINGUISHING = ("protocol", "preset", "settings", "version", "precision", "threads")
 _WITHIN_DATASET = ("data_train", "data_test")
 _SETTING = re.compile(r", (?=[\w.]+=)")  # between two settings, not within a list
 _HASH_LENGTH = 12  # characters shown of a SHA-256
@@ -102,7 +102,7 @@ def _cell(value: object, column: str) -> str:
         return "–"
     if isinstance(value, float):
         return number(value)
-    return str(value)[:_HASH_LENGTH] if column in _WITHIN_DATASET else str(value)
+    return str(value)[:_HASH_LENGTH] if column in (*_WITHIN_DATASET, "code") else str(value)
 
 
 def summary(table: pl.DataFrame) -> pl.DataFrame:
@@ -162,6 +162,6 @@ def document_table(table: pl.DataFrame, *, latex: bool) -> str:
         shown = ["protocol", *keys, *_SCORES]
         text = table.select(pl.Series(_head(c), [_cell(v, c) for v in table[c]]) for c in shown)
     left = {"protocol", "dataset", "method", "preset", "settings", "group", "version", "precision"}
-    left |= {"revision", *map(_head, _WITHIN_DATASET)}
+    left |= {"code", *map(_head, _WITHIN_DATASET)}
     right = [c for c in text.columns if c not in left]
     return (latex_table if latex else markdown_table)(text, right=right)
