@@ -23,8 +23,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from accuracy_text import CHOSEN, DATASETS, LOG, PAGE, READINGS, page, read_lines
-from accuracy_variants import ALL, CAP, CAUSAL, Array, Rows, variants
+from accuracy_text import CHOSEN, DATASETS, LOG, PAGE, READINGS, ZONES_LOG, page, read_lines
+from accuracy_variants import (
+    ALL,
+    CAP,
+    CAUSAL,
+    PATH,
+    Array,
+    Rows,
+    stacked_and_shifted,
+    variants,
+)
 from oof_tables import unit_folds
 
 from grace.candidates import CANDIDATES, EarlyShift, SharedFeatures
@@ -38,6 +47,7 @@ from grace.evaluation.metrics import nasa_terms
 FOLDS = 5
 SHOWN = (5.0, 150.0)  # RUL of the truncations that are evaluated
 STEP = 3  # every third row of them
+ZONES = ((5.0, 20.0), (20.0, 50.0), (50.0, 80.0), (80.0, 125.0), (125.0, 150.1))
 
 
 def offset_boosting(shared: SharedFeatures, seed: int, copies: int = 3, size: float = 0.5) -> Any:
@@ -184,6 +194,35 @@ def log_variants(held: Rows, path: Path, **keys: Any) -> None:
     add_lines(path, lines, ("dataset", "seed", "networks", "variant"))
 
 
+def zones(held: Rows) -> list[dict[str, float]]:
+    """Error of what preset ``best`` does, by remaining life, and how much of it is of the unit.
+
+    ``share``: of the squared error of all rows shown. ``of_unit``: share of the squared error in
+    the zone that is left when the errors of each unit are replaced by their mean there.
+    """
+    every = (*ALL, PATH) if PATH in held else ALL
+    error = stacked_and_shifted(held, every, EarlyShift().share) - held["y"]
+    w, number, total = held["weight"], held["number"], 0.0
+    found = []
+    for low, high in ZONES:
+        mine = (held["rul"] >= low) & (held["rul"] < high)
+        squared = float(w[mine] @ error[mine] ** 2)
+        weight = np.bincount(number[mine], w[mine], minlength=number.max() + 1)
+        mean = np.bincount(number[mine], (w * error)[mine], minlength=number.max() + 1)
+        of_unit = float((mean**2 / np.where(weight > 0, weight, 1.0)).sum())
+        total += squared
+        found.append(
+            {
+                "low": low,
+                "high": high,
+                "rmse": float(np.sqrt(squared / w[mine].sum())),
+                "share": squared,
+                "of_unit": of_unit / squared,
+            }
+        )
+    return [{**zone, "share": zone["share"] / total} for zone in found]
+
+
 def run_variants(args: argparse.Namespace) -> None:
     for name in complete(args.store, args.seed, args.datasets):
         held, _ = out_of_fold_rows(name, args.seed, args.store, args.work, args.offsets)
@@ -197,7 +236,8 @@ def run_rows(table: pl.DataFrame, *names: str) -> Rows:
     """
     rows = table.filter(pl.col("rul_true").is_between(*SHOWN))
     number = rows["unit"].rank("dense").to_numpy().astype(int) - 1
-    held: Rows = {n: rows[n].to_numpy() for n in (*(names or ALL), "age", "fold")}
+    usual = (*ALL, PATH) if PATH in table.columns else ALL
+    held: Rows = {n: rows[n].to_numpy() for n in (*(names or usual), "age", "fold")}
     held |= {"rul": rows["rul_true"].to_numpy(), "y": rows["rul_capped"].to_numpy()}
     return held | {"number": number, "weight": 1.0 / np.bincount(number)[number]}
 
@@ -230,6 +270,12 @@ def run_read(args: argparse.Namespace) -> None:
         print(json.dumps(lines, indent=1))
 
 
+def read_at(folder: Path) -> str:
+    """When a run read its test set: it writes its figures right after."""
+    written = (folder / "metrics.json").stat().st_mtime
+    return datetime.fromtimestamp(written, timezone.utc).isoformat(timespec="seconds")
+
+
 def run_runs(args: argparse.Namespace) -> None:
     from grace.experiments import read_metrics
     from grace.experiments.stacked_run import load_stacked_run
@@ -243,6 +289,12 @@ def run_runs(args: argparse.Namespace) -> None:
             assert model.oof_ is not None
             dataset, held = evaluation.protocol.dataset, run_rows(model.oof_)
             log_variants(held, args.log, dataset=dataset, seed=config.seed, networks=args.networks)
+            keys = {"dataset": dataset, "seed": config.seed, "networks": args.networks}
+            add_lines(
+                args.zones,
+                [{**keys, **zone} for zone in zones(held)],
+                ("dataset", "seed", "networks", "low"),
+            )
         lines.append(
             {
                 "dataset": evaluation.protocol.dataset,
@@ -256,6 +308,7 @@ def run_runs(args: argparse.Namespace) -> None:
                 "units": last.capped.n_units,
                 "weights": {k: round(v, 3) for k, v in model.stack_.weights_.items() if v},
                 "rmse_out_of_fold": model.stack_.rmse_,
+                "read": read_at(metrics.parent),
             }
         )
     add_lines(args.readings, lines, ("from", "dataset", "seed", "predictor"))
@@ -285,6 +338,7 @@ def main() -> None:
     command.add_argument("folder", type=Path)
     command.add_argument("--readings", type=Path, default=READINGS)
     command.add_argument("--log", type=Path, default=LOG)
+    command.add_argument("--zones", type=Path, default=ZONES_LOG)
     command.add_argument("--predictor", help="name in the table, if not that of the preset")
     command.add_argument("--networks", default="best", help="name of their networks in the log")
     command.set_defaults(call=run_runs)

@@ -17,6 +17,7 @@ from grace.candidates.weights import error_weights, least_squares_weights
 CAP = 125.0
 CAUSAL = ("linear", "boosting", "boosting_log", "similarity")
 ALL = ("network", *CAUSAL)
+PATH = "boosting_path"
 Array = np.ndarray
 Rows = dict[str, Array]
 
@@ -108,8 +109,9 @@ def variants(held: Rows) -> dict[str, Array]:
 
     Variants that need predictions which ``held`` does not have are left out.
     """
+    every = (*ALL, PATH) if PATH in held else ALL
     n, b, age = held["network"], held["boosting"], held["age"] / 100.0
-    stack = stacked(held, ALL)
+    stack = stacked(held, every)
     product = [n, b, held["boosting_log"], age, n * age, b * age, n * n, b * b, n * b]
     found = {"one network": n}
     if "window_boosting" in held:
@@ -121,20 +123,25 @@ def variants(held: Rows) -> dict[str, Array]:
         "linear regression": held["linear"],
         "mean of network and boosting": (n + b) / 2,
         "stack of network and boosting": stacked(held, ("network", "boosting")),
-        "stack, weights by errors": stacked(held, ALL, error_weights),
+        "stack, weights by errors": stacked(held, every, error_weights),
         "stack, least squares": stack,
         "regression on predictions, age and products": regressed(held, product),
     }
-    found["stack, unbiased by prediction and life"] = unbiased_by_life(held, ALL)
+    found["stack, unbiased by prediction and life"] = unbiased_by_life(held, every)
     if "network_lagged" in held:
         lagged = [held["network_lagged"], held["boosting_lagged"]]
         name = "regression on predictions and the unit's earlier predictions"
         found[name] = regressed(held, [n, b, held["boosting_log"], age, *lagged])
     found |= {
-        CHOSEN: stacked_and_shifted(held, ALL, EarlyShift().share),
-        f"{CHOSEN}, share 0": stacked_and_shifted(held, ALL, 0.0),
-        f"{CHOSEN}, share 0.5": stacked_and_shifted(held, ALL, 0.5),
+        CHOSEN: stacked_and_shifted(held, every, EarlyShift().share),
+        f"{CHOSEN}, share 0": stacked_and_shifted(held, every, 0.0),
+        f"{CHOSEN}, share 0.5": stacked_and_shifted(held, every, 0.5),
     }
+    if PATH in held:
+        found |= {
+            "boosting on the path of a health index": held[PATH],
+            "mean of network and boosting on the path": (n + held[PATH]) / 2,
+        }
     if "boosting_offset" in held:
         found |= {
             "boosting on rows with random sensor offsets": held["boosting_offset"],

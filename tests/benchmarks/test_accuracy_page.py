@@ -6,12 +6,14 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from grace.candidates.network import fixed_training
+from grace.data.labels import LabelConfig
 from grace.data.readers import load_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -148,3 +150,85 @@ def test_the_page_names_the_steps_of_each_subset(accuracy: ModuleType) -> None:
         f"{steps['FD004']} for FD004"
     )
     assert stated in " ".join(accuracy.page().split())
+
+
+def test_zones_tell_the_bias_of_units_from_their_scatter(
+    accuracy: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = held_rows(engines=30)
+    one_sign = np.where(held["number"] % 2 == 0, 4.0, -2.0)
+    monkeypatch.setattr(accuracy, "stacked_and_shifted", lambda held, *_: held["y"] + one_sign)
+    zones = accuracy.zones(held)
+    assert sum(z["share"] for z in zones) == pytest.approx(1.0)
+    assert [z["of_unit"] for z in zones] == pytest.approx([1.0] * len(zones))
+    assert all(2.0 < z["rmse"] < 4.0 for z in zones)
+    scatter = np.random.default_rng(0).normal(0, 3.0, len(held["y"]))
+    monkeypatch.setattr(accuracy, "stacked_and_shifted", lambda held, *_: held["y"] + scatter)
+    # Means of about four independent errors keep about a quarter of their squares.
+    assert all(0.05 < z["of_unit"] < 0.5 for z in accuracy.zones(held))
+
+
+def test_a_missed_aim_is_marked(accuracy_text: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy_text, "AIMS", {"FD001": (10.3, 185)})
+    readings = [
+        {"from": "run", "predictor": "best", "dataset": "FD001", "seed": s, "rmse": r, "nasa": 186}
+        for s, r in ((2, 10.0), (1, 10.4))
+    ]
+    assert accuracy_text.aims_table(readings)[2:] == [
+        "| FD001 | 1, 2 | 10.3 | 10.20 ± 0.28 | 185 | 186 ± 0 (missed) |",
+        "",
+        "1 of 2 aims are met by the mean over the seeds.",
+    ]
+
+
+def test_a_change_is_paired_by_seed(accuracy_text: ModuleType) -> None:
+    new, old = "best", accuracy_text.WITHOUT_PATH
+    common = {"from": "run", "dataset": "FD001", "nasa": 100.0, "nasa_per_unit": 1.0,
+              "variant": accuracy_text.CHOSEN}  # fmt: skip
+    figures = [(new, 1, 8.0), (old, 1, 9.0), (new, 2, 10.0), (old, 2, 12.0), (old, 3, 0.0)]
+    log = [{**common, "networks": n, "seed": s, "rmse": r} for n, s, r in figures]
+    readings = [{**common, "predictor": n, "seed": s, "rmse": r} for n, s, r in figures]
+    table = accuracy_text.change_table(log, readings, new, old, (accuracy_text.CHOSEN,), ("FD001",))
+    assert table[2].endswith("RMSE | −1.50 ± 0.50 |")
+    assert table[4] == "| preset `best`, test engines, RMSE | −1.50 ± 0.50 |"
+
+
+def test_networks_are_compared_with_that_of_the_run(accuracy_text: ModuleType) -> None:
+    common = {"dataset": "FD002", "settings": "trunk=tcn", "run_rmse": 9.0}
+    log = [
+        {**common, "fold": 0, "rmse": 10.0, "mean_rmse": 8.5},
+        {**common, "fold": 1, "rmse": 10.0, "mean_rmse": 8.5},
+    ]
+    lines = accuracy_text.changed_networks(log)
+    assert [text for text in lines if "temporal" in text] == [
+        "| temporal convolutions instead of CNN, BiLSTM and attention "
+        "| – | +1.00 / −0.50 (2) | – | – |"
+    ]
+
+
+def test_variants_of_the_path_are_fitted_without_the_unit(accuracy: ModuleType) -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import path_variants
+    finally:
+        sys.path.pop(0)
+    fleet = load_dataset("sim", n_train=6, n_test=1).train
+    ids = list(fleet.unit_ids)
+    table = pl.DataFrame(
+        {
+            "unit": [u for u in ids for _ in range(3)],
+            "time": [float(t) for _ in ids for t in (30, 60, 90)],
+            "fold": [i % 2 for i in range(6) for _ in range(3)],
+        }
+    )
+    learned: list[int] = []
+
+    def learn(x: np.ndarray, y: np.ndarray, rows: Any, asked: np.ndarray, seed: int) -> np.ndarray:
+        learned.append(len(np.unique(rows.unit)))
+        return np.full(len(asked), len(learned) / 10)
+
+    features, _ = path_variants.VARIANTS["as in the preset"]
+    out = path_variants.out_of_fold(fleet, LabelConfig(), table, features, learn, 0)
+    assert learned == [3, 3]
+    first = table["fold"].to_numpy() == 0
+    assert out[first].max() < out[~first].min()  # each fold by its own model
