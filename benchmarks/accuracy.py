@@ -6,10 +6,11 @@
     python benchmarks/accuracy.py runs RUNS                    # runs of grace train --preset best
     python benchmarks/accuracy.py page                         # docs/accuracy.md from the results
 
-``variants`` never looks at a label of a test unit. Every variant is predicted for units that no
-part of it was fitted on: candidates on the other folds, weights and shifts on the out-of-fold
-predictions of the other folds. ``read`` adds a line to the log of readings for each dataset it
-evaluates and refuses to read a dataset twice for the same store and seed.
+``variants`` never looks at a label of a test unit. Every variant is predicted for units whose
+labels no part of it was fitted to: candidates on the other folds, weights and shifts on the
+out-of-fold predictions of the other folds (whose candidates have learned from these units).
+``read`` and ``runs`` add a line to the log of readings for each dataset they evaluate, and refuse
+to replace one.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from grace.evaluation.metrics import nasa_terms
 FOLDS = 5
 SHOWN = (5.0, 150.0)  # RUL of the truncations that are evaluated
 STEP = 3  # every third row of them
+READING = ("from", "dataset", "seed", "predictor")  # what identifies a reading of a test set
 ZONES = ((5.0, 20.0), (20.0, 50.0), (50.0, 80.0), (80.0, 125.0), (125.0, 150.1))
 
 
@@ -198,7 +200,8 @@ def zones(held: Rows) -> list[dict[str, float]]:
     """Error of what preset ``best`` does, by remaining life, and how much of it is of the unit.
 
     ``share``: of the squared error of all rows shown. ``of_unit``: share of the squared error in
-    the zone that is left when the errors of each unit are replaced by their mean there.
+    the zone that the rows of a unit have in common. That is the mean square of the units' mean
+    errors, less what it would be if the errors of a unit were independent of each other.
     """
     every = (*ALL, PATH) if PATH in held else ALL
     error = stacked_and_shifted(held, every, EarlyShift().share) - held["y"]
@@ -207,9 +210,11 @@ def zones(held: Rows) -> list[dict[str, float]]:
     for low, high in ZONES:
         mine = (held["rul"] >= low) & (held["rul"] < high)
         squared = float(w[mine] @ error[mine] ** 2)
-        weight = np.bincount(number[mine], w[mine], minlength=number.max() + 1)
-        mean = np.bincount(number[mine], (w * error)[mine], minlength=number.max() + 1)
-        of_unit = float((mean**2 / np.where(weight > 0, weight, 1.0)).sum())
+        _, unit, count = np.unique(number[mine], return_inverse=True, return_counts=True)
+        weight = np.bincount(unit, w[mine])
+        mean = np.bincount(unit, (w * error)[mine]) / weight
+        within = float(((error[mine] - mean[unit]) ** 2).sum() / max((count - 1).sum(), 1))
+        of_unit = float(weight @ (mean**2 - within / count))
         total += squared
         found.append(
             {
@@ -266,8 +271,17 @@ def run_read(args: argparse.Namespace) -> None:
             }
             for predictor, (predicted, weights) in final(held, tests).items()
         ]
-        add_lines(args.readings, lines, ("from", "dataset", "seed", "predictor"))
+        add_lines(args.readings, lines, READING)
         print(json.dumps(lines, indent=1))
+
+
+def refuse_other_readings(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Stop before a logged reading is replaced by another one of the same name."""
+    old = {tuple(line[k] for k in READING): line["rmse"] for line in read_lines(path)}
+    for line in lines:
+        key = tuple(line[k] for k in READING)
+        if abs(old.get(key, line["rmse"]) - line["rmse"]) > 1e-6:
+            raise SystemExit(f"{path}: {key} is logged with other figures; name another predictor")
 
 
 def read_at(folder: Path) -> str:
@@ -311,7 +325,8 @@ def run_runs(args: argparse.Namespace) -> None:
                 "read": read_at(metrics.parent),
             }
         )
-    add_lines(args.readings, lines, ("from", "dataset", "seed", "predictor"))
+    refuse_other_readings(args.readings, lines)
+    add_lines(args.readings, lines, READING)
     print(f"{len(lines)} runs")
 
 

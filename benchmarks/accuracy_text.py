@@ -27,6 +27,7 @@ WITHOUT_PATH, EARLIER = "best, without the path", "best, 20 steps per epoch"
 # RMSE and NASA score (sum) that the preset was to reach, labels capped at 125.
 AIMS = {"FD001": (10.3, 185), "FD002": (9.6, 430), "FD003": (8.9, 165), "FD004": (9.8, 500)}
 STEPS = "training.steps_per_epoch"
+STEPS_NOW = {"FD001": 20, "FD002": 34, "FD003": 20, "FD004": 33}  # of preset best
 # Shown names of the settings of network_variants.py, in the order of the table.
 NETWORK_VARIANTS = {
     "seed=1042": "another seed: what chance changes",
@@ -100,6 +101,9 @@ def aims_table(readings: Sequence[dict[str, Any]]) -> list[str]:
         cells = [name, ", ".join(str(s) for s in sorted(e["seed"] for e in mine))]
         for key, aim, digits in zip(("rmse", "nasa"), aims, (2, 0), strict=True):
             values = [e[key] for e in mine]
+            if not values:
+                cells += [f"{aim}", "–"]
+                continue
             met = np.mean(values) <= aim
             kept, n = kept + met, n + 1
             cells += [f"{aim}", f"{spread(values, digits)}{'' if met else ' (missed)'}"]
@@ -140,6 +144,8 @@ def change_table(
         }
         seeds = sorted(s for k, s in of if k == new and (old, s) in of)
         gaps = np.array([of[new, s] - of[old, s] for s in seeds])
+        if len(gaps) < 2:
+            return "–"
         error = gaps.std(ddof=1) / np.sqrt(len(gaps))
         return f"{gaps.mean():+.2f} ± {error:.2f}".replace("-", "−")
 
@@ -164,6 +170,9 @@ def zone_table(log: Sequence[dict[str, Any]]) -> list[str]:
         cells = []
         for name in DATASETS:
             of = [e for e in mine if (e["dataset"], e["low"]) == (name, low)]
+            if not of:
+                cells.append("–")
+                continue
             rmse, share, unit = (np.mean([e[k] for e in of]) for k in ("rmse", "share", "of_unit"))
             cells.append(f"{rmse:.1f} / {100 * share:.0f}% / {100 * unit:.0f}%")
         rows.append([f"{low:.0f} to {high:.0f}", *cells])
@@ -220,7 +229,13 @@ def network_table(log: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def changed_networks(log: Sequence[dict[str, Any]]) -> list[str]:
-    """One line per variant: change of the RMSE, alone and in the mean with the run's network."""
+    """One line per variant: change of the RMSE, alone and in the mean with the run's network.
+
+    Of the runs with seed 42 and the present number of steps per epoch.
+    """
+    log = [
+        e for e in log if e["seed"] == 42 and e["run_steps_per_epoch"] == STEPS_NOW[e["dataset"]]
+    ]
 
     def root_mean_square(entries: Sequence[dict[str, Any]], key: str) -> float:
         return float(np.sqrt(np.mean([e[key] ** 2 for e in entries])))

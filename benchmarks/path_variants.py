@@ -78,7 +78,7 @@ def perceptron(x: Array, y: Array, rows: TrainingRows, asked: Array, seed: int) 
     scale = Standardiser.fit(x, rows.weight)
     return np.mean(
         [
-            MLPRegressor((96, 48), alpha=0.1, max_iter=30, random_state=seed + i)
+            MLPRegressor(hidden_layer_sizes=(96, 48), alpha=0.1, max_iter=30, random_state=seed + i)
             .fit(scale(x), y)
             .predict(scale(asked))
             for i in range(3)

@@ -63,6 +63,8 @@ def forbidden(importer: str, name: str) -> bool:
     if len(parts) == 1:
         return False
     target = parts[1]
+    if importer == "core":
+        return target != "core"
     anywhere = ("_version", "files", "formatting", "child_process", "extras")
     if target in (importer, *anywhere) or (importer, target) in SIDEWAYS:
         return False

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grace.candidates import CANDIDATES, SharedFeatures
+from grace.candidates.base import sample_rows
 from grace.candidates.path_features import PathFeatures, trailing_line
 from grace.data import Fleet, FleetSchema
 from grace.data.labels import LabelConfig
@@ -31,6 +32,15 @@ def test_a_line_is_that_of_least_squares(gaps: list[float], n_rows: int, seed: i
         t, y = times[first : row + 1] - times[row], values[first : row + 1]
         expected = np.polynomial.Polynomial.fit(t, y, 1).convert().coef
         np.testing.assert_allclose([level[row], slope[row]], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_line_does_not_depend_on_later_rows() -> None:
+    values = np.random.default_rng(0).normal(size=13)
+    times = np.array([*range(10), 1e6, 1e9, 1e12])
+    whole = trailing_line(values, times, 3)
+    for n in range(1, 13):
+        for part, full in zip(trailing_line(values[:n], times[:n], 3), whole, strict=True):
+            np.testing.assert_array_equal(part, full[:n])
 
 
 def test_a_line_through_one_moment_is_flat() -> None:
@@ -118,3 +128,22 @@ def test_missing_sensors_do_not_make_the_index_missing() -> None:
     found = path_of(fleet)
     of = [n.startswith("index_") for n in found.names_]
     assert np.isfinite(found.at(fleet, np.arange(fleet.n_rows))[:, of]).all()
+
+
+def test_a_fleet_without_any_life_left_is_learned() -> None:
+    frame = pl.DataFrame({"unit": range(6), "cycle": [1.0] * 6, "wear": np.linspace(0, 1, 6)})
+    schema = FleetSchema(sensors=("wear",), time="cycle")
+    fleet = Fleet.from_frame(frame, schema, rul_at_end=dict.fromkeys(range(6), 0.0))
+    for name in ("boosting", "boosting_path"):
+        found = CANDIDATES[name]().fit(fleet, LABELS, seed=0).predict(fleet)
+        np.testing.assert_array_equal(found, 0.0)
+
+
+def test_rows_are_thinned_with_the_weight_of_every_unit() -> None:
+    rows = sample_rows(wear_fleet(12, seed=6), LABELS, seed=0)
+    few = rows.thinned(100)
+    assert len(few.rows) < 130 < len(rows.rows)
+    np.testing.assert_allclose(
+        np.bincount(few.unit, few.weight), np.bincount(rows.unit, rows.weight)
+    )
+    assert set(few.rows) < set(rows.rows)

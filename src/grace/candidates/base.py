@@ -38,6 +38,23 @@ class TrainingRows:
     weight: Array
     unit: Index
 
+    def kept(self, total: int) -> Index:
+        """Numbers of at most about ``total`` rows: every n-th of each unit, from its first."""
+        step = -(-len(self.rows) // total)
+        first = np.flatnonzero(np.r_[True, np.diff(self.unit) != 0])
+        place = np.arange(len(self.unit)) - np.repeat(first, np.diff(np.r_[first, len(self.unit)]))
+        return np.flatnonzero(place % step == 0)
+
+    def thinned(self, total: int) -> TrainingRows:
+        """The rows of :meth:`kept`; every unit keeps its weight."""
+        kept = self.kept(total)
+        unit = self.unit[kept]
+        before = np.bincount(self.unit, self.weight)
+        after = np.bincount(unit, self.weight[kept], minlength=len(before))
+        factor = before / np.where(after > 0, after, 1.0)
+        weight = self.weight[kept] * factor[unit]
+        return TrainingRows(self.rows[kept], self.target[kept], weight, unit)
+
 
 def spread_positions(count: int, wanted: int, rng: np.random.Generator) -> Index:
     """One position at random from each of ``wanted`` equal parts of ``range(count)``, ascending.

@@ -17,6 +17,7 @@ from grace.data.labels import LabelConfig
 
 __all__ = ["PathBoosting"]
 
+_MOST_ROWS = 40_000
 _RATE = 0.035  # held-out engines of C-MAPSS: a little better than 0.06
 
 
@@ -35,6 +36,7 @@ class PathBoosting(Candidate):
     name = "boosting_path"
     description = "gradient boosting on causal features and the path of a health index"
     prior = 2.0
+    revision = 2
     features_: PathFeatures
     members_: list[TreeEnsemble]
     members_log_: list[TreeEnsemble]
@@ -43,6 +45,7 @@ class PathBoosting(Candidate):
         self, fleet: Fleet, labels: LabelConfig, seed: int, shared: SharedFeatures | None
     ) -> None:
         table = SharedFeatures.of(fleet, labels, seed=seed) if shared is None else shared
+        table = table.thinned(_MOST_ROWS)
         rows = table.rows
         self.features_ = PathFeatures.of(table.features, fleet, labels, seed)
         x = self.features_.at(fleet, rows.rows)

@@ -22,8 +22,9 @@ Index = npt.NDArray[np.int64]
 # Shares of the rows of a typical life; None is the whole record.
 _WINDOWS = (0.07, 0.14, 0.28, 0.56, None)
 _LONGEST = 3.2  # extrapolated lives are limited to so many caps
-_SLOWEST = 0.05  # decline of the index per unit of time below which a life is not extrapolated
+_SLOWEST = 0.05  # least decline of the index, as a share of the pace of a life
 _INDEX_ROWS, _MOST_INDEX_ROWS = 300, 100_000  # per unit, and over all units
+_CHUNK = 8192  # rows whose products are in memory at a time
 _MOST_PRODUCTS = 24  # sensors up to which the index has products of two
 
 
@@ -34,7 +35,8 @@ def trailing_line(values: Array, times: Array, n_rows: int) -> tuple[Array, Arra
         values: one value per row, (N,).
         times: of the rows, ascending, (N,).
         n_rows: a line goes through so many rows, or through those that there are. Fewer than
-            three, or rows at one time, have slope 0.
+            three have slope 0, as have rows at one time or within less than about 1/30,000 of the
+            time since the first row.
 
     Returns:
         Slope per unit of time, and the line's value at the row itself, (N,) each.
@@ -56,7 +58,8 @@ def trailing_line(values: Array, times: Array, n_rows: int) -> tuple[Array, Arra
     count = at - first + 1
     mean_t, mean_y = sums(t) / count, sums(values) / count
     spread = sums(t * t) - count * mean_t**2
-    known = (count > 2) & (spread > 1e-9 * (t[-1] ** 2 + 1e-300))
+    # Rounding errors of the sums grow with the square of the time since the first row.
+    known = (count > 2) & (spread > 1e-9 * (t**2 + 1e-300))
     shared = sums(t * values) - count * mean_t * mean_y
     slope = np.where(known, shared / np.where(known, spread, 1.0), 0.0)
     return slope, mean_y + slope * (t - mean_t)
@@ -98,10 +101,11 @@ class PathFeatures(CausalFeatures):
             DataError: no row has a known label.
         """
         # Noise averages out over neighbouring rows: more of them than trees need make it better.
-        rows = sample_rows(fleet, labels, seed=seed, per_unit=_INDEX_ROWS, total=_MOST_INDEX_ROWS)
+        drawn = sample_rows(fleet, labels, seed=seed, per_unit=_INDEX_ROWS, total=_MOST_INDEX_ROWS)
+        rows = drawn.thinned(_MOST_INDEX_ROWS)
         self = cls()
         vars(self).update(vars(features))
-        self.cap_ = float(rows.target.max())
+        self.cap_ = max(float(rows.target.max()), 1e-300)
         lives = fleet.lengths()[fleet.units["rul_at_end"].is_not_null().to_numpy()]
         typical = float(np.median(lives if lives.size else fleet.lengths()))
         self.windows_ = tuple(
@@ -113,9 +117,9 @@ class PathFeatures(CausalFeatures):
         self.index_mean_ = weight @ design
         scale = np.sqrt(weight @ (design - self.index_mean_) ** 2)
         self.index_scale_ = np.where(scale > 1e-6, scale, np.inf)
-        found = ridge_by_units(
-            self._standardised(z), rows.target / self.cap_, weight, rows.unit, seed
-        )
+        design -= self.index_mean_
+        design /= self.index_scale_
+        found = ridge_by_units(design, rows.target / self.cap_, weight, rows.unit, seed)
         self.index_ = np.append(found.coefficient, found.intercept)
         self._name()
         return self
@@ -131,7 +135,7 @@ class PathFeatures(CausalFeatures):
 
     def _path(self, z: Array, unit: Index, times: Array) -> Array:
         """Slope, level and extrapolated life of each time scale, (M, 15)."""
-        index = np.einsum("ij,j->i", self._standardised(z), self.index_[:-1]) + self.index_[-1]
+        index = np.concatenate([self._index(z[i : i + _CHUNK]) for i in range(0, len(z), _CHUNK)])
         life, columns = self.life_scale_, np.empty((len(z), 3 * len(self.windows_)))
         for rows in np.split(np.arange(len(z)), np.flatnonzero(np.diff(unit)) + 1):
             for k, window in enumerate(self.windows_):
@@ -141,8 +145,11 @@ class PathFeatures(CausalFeatures):
                 columns[rows, 3 * k : 3 * k + 3] = np.stack([slope * life, level, left], axis=1)
         return columns
 
-    def _standardised(self, z: Array) -> Array:
-        return np.ascontiguousarray((self._products(z) - self.index_mean_) / self.index_scale_)
+    def _index(self, z: Array) -> Array:
+        """The health index of rows, in caps, (M,)."""
+        design = np.ascontiguousarray((self._products(z) - self.index_mean_) / self.index_scale_)
+        # Unlike a matrix product, einsum adds up rows in memory alike however many there are.
+        return np.asarray(np.einsum("ij,j->i", design, self.index_[:-1]) + self.index_[-1])
 
     def _features(self, fleet: Fleet, unit: Index, lengths: Index) -> npt.NDArray[np.float32]:
         usual = super()._features(fleet, unit, lengths)

@@ -66,19 +66,7 @@ class SharedFeatures:
 
     def thinned(self, total: int) -> SharedFeatures:
         """At most about ``total`` of the rows: every n-th of each unit, which keeps its weight."""
-        step = -(-len(self.rows.rows) // total)
-        if step <= 1:
+        if len(self.rows.rows) <= total:
             return self
-        rows = self.rows
-        first = np.flatnonzero(np.r_[True, np.diff(rows.unit) != 0])
-        place = np.arange(len(rows.unit)) - np.repeat(first, np.diff(np.r_[first, len(rows.unit)]))
-        kept = place % step == 0
-        weight = np.where(kept, rows.weight, 0.0)
-        before = np.bincount(rows.unit, rows.weight)
-        after = np.bincount(rows.unit, weight)
-        weight = weight[kept] * (before / np.where(after > 0, after, 1.0))[rows.unit[kept]]
-        return SharedFeatures(
-            self.features,
-            TrainingRows(rows.rows[kept], rows.target[kept], weight, rows.unit[kept]),
-            self.x[kept],
-        )
+        kept = self.rows.kept(total)
+        return SharedFeatures(self.features, self.rows.thinned(total), self.x[kept])

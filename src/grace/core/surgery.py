@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from grace.core.balancer import LossBalancer, Site
-from grace.extras import MissingExtraError
 
 __all__ = ["GRADIENT_SURGERY", "SurgeryLoss"]
 
 Normalise = Literal["none", "norm", "initial_loss", "target_std"]
 
+# As in grace.extras, which this package may not import.
+_REMEDY = "Remedy: in the clone of grace, pip install '.[{}]' (pip install -e if it is editable)"
 # nnls and TorchJD report a failed solution as a RuntimeError, of which torch's LinAlgError is one.
 _NO_SOLUTION = (np.linalg.LinAlgError, RuntimeError)
 
@@ -44,7 +45,8 @@ def _require_torchjd() -> Any:
     try:
         import torchjd.aggregation as aggregation
     except ImportError as error:
-        raise MissingExtraError("gradient surgery needs TorchJD", "surgery") from error
+        problem = "gradient surgery needs TorchJD"
+        raise ImportError(f"{problem}. {_REMEDY.format('surgery')}") from error
     return aggregation
 
 
@@ -58,7 +60,8 @@ class _CAGrad:
 
             self._weigh = CAGradWeighting(c=0.4)  # looks for its solver when it is made
         except ImportError as error:
-            raise MissingExtraError("CAGrad needs TorchJD, cvxpy and clarabel", "cagrad") from error
+            problem = "CAGrad needs TorchJD, cvxpy and clarabel"
+            raise ImportError(f"{problem}. {_REMEDY.format('cagrad')}") from error
         self._failure = SolverError
 
     def __call__(self, gramian: Tensor) -> Tensor:

@@ -236,8 +236,8 @@ def _run(
         of_validation = frames["validation"][0].get_column("rul")
         frames["test"] = [test.with_columns(rul_validation_selected=of_validation), validation]
     evaluation = evaluations[config.select_on]
-    for name, frame in zip(("", "validation_"), frames[config.select_on], strict=True):
-        write_predictions(folder / f"{name}predictions.parquet", frame)
+    for rows, frame in zip(("", "validation_"), frames[config.select_on], strict=True):
+        write_predictions(folder / f"{rows}predictions.parquet", frame)
     write_metrics(folder, evaluation, validation_selected)
     CallbackList(callbacks).on_run_end(RunEnd(final_metrics(evaluations), folder))
     provenance = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from grace.data.errors import DataError
 from grace.experiments.errors import RunSelectionError, WorkerError
-from grace.extras import MissingExtraError
 from grace.prediction.artifact import ArtifactError
 from grace.training.checkpoint import CheckpointError
 from grace.training.errors import ConfigError
@@ -20,7 +19,6 @@ _KNOWN = (
     NonFiniteLossError,
     WorkerError,
     RunSelectionError,
-    MissingExtraError,  # other import errors are a broken installation
 )
 
 
@@ -39,6 +37,9 @@ def user_message(error: BaseException) -> str | None:
 
 def _message(error: BaseException) -> str | None:
     if isinstance(error, _KNOWN):
+        return str(error)
+    # A missing extra is told apart from a broken installation by its remedy.
+    if isinstance(error, ImportError) and " Remedy: " in str(error):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return (

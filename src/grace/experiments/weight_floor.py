@@ -124,7 +124,7 @@ def weight_paths(store: ResultsStore, methods: Sequence[str] = ADAPTIVE) -> list
                 tuple(w[0] for w in mine["weights"].to_list()), selected,
             )
         )  # fmt: skip
-    return sorted(found)
+    return sorted(found, key=lambda path: path[:3])
 
 
 def largest_difference(paths: Sequence[WeightPath]) -> float:
