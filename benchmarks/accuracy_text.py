@@ -252,7 +252,8 @@ def changed_networks(log: Sequence[dict[str, Any]]) -> list[str]:
             gaps = (root_mean_square(mine, key) - before for key in ("rmse", "mean_rmse"))
             text = " / ".join(f"{gap:+.2f}" for gap in gaps).replace("-", "−")
             cells.append(f"{text} ({len(mine)})")
-        rows.append([shown, *cells])
+        if set(cells) != {"–"}:
+            rows.append([shown, *cells])
     return markdown(["variant of the network", *DATASETS], rows)
 
 
