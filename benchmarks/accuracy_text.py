@@ -121,7 +121,8 @@ def variant_table(log: Sequence[dict[str, Any]], chosen: str | None = CHOSEN) ->
         for name in DATASETS:
             found = [e for e in log if (e["variant"], e["dataset"]) == (variant, name)]
             cells = [spread([e[key] for e in found]) for key in ("rmse", "nasa_per_unit") if found]
-            text.append(" / ".join(cells) or "–")
+            # A cell of two lines is broken between the two figures.
+            text.append(" / ".join(c.replace(" ", "\N{NO-BREAK SPACE}") for c in cells) or "–")
         rows.append([f"**{variant}**" if variant == chosen else variant, *text])
     return markdown(["variant", *DATASETS], rows)
 
