@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from grace.cli import app
+from grace.cli.shared import out
 from grace.experiments import ResultsStore
 from grace.experiments.results_store import STORE_NAME
 from grace.files import atomic_writer
@@ -61,6 +62,12 @@ def grid(tmp_path: Path) -> Path:
             fill(store, method, SEEDS[:1])
         fill(store, "baseline", SEEDS, dataset="FD002")
     return tmp_path / "grid"
+
+
+@pytest.fixture(autouse=True)
+def width_when_printing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A console keeps the width that COLUMNS had when it was made; pytest-xdist sets it."""
+    monkeypatch.setattr(out, "_width", None)
 
 
 def results(*args: str | Path, width: int = 80) -> Any:

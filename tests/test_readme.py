@@ -32,7 +32,8 @@ def commands() -> list[str]:
     lines = []
     for page in PAGES:
         for block in blocks(page, ""):
-            lines += [x.split("#")[0].strip() for x in block.splitlines() if x.startswith("grace ")]
+            whole = block.replace("\\\n", " ").splitlines()
+            lines += [x.split("#")[0].strip() for x in whole if x.startswith("grace ")]
     return sorted(set(lines))
 
 

@@ -168,5 +168,5 @@ def test_without_ray_the_extra_is_named(
     model: Path, fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"grace-rul\[ray\]"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[ray\]'"):
         predict_partitions(model, fleet, tmp_path / "out", engine="ray")

@@ -146,7 +146,7 @@ def test_without_ray_the_extra_is_named(
     configs: dict[str, RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"grace-rul\[ray\]"), ray_engine.connected():
+    with pytest.raises(ConfigError, match=r"pip install '\.\[ray\]'"), ray_engine.connected():
         pass
 
 
