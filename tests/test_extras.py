@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from grace.core import surgery
 from grace.experiments.user_message import user_message
 from grace.extras import MissingExtraError, install_remedy
 
@@ -29,6 +30,12 @@ def test_the_remedy_is_a_command_of_the_readme() -> None:
 def test_no_message_names_an_index_that_has_no_such_package() -> None:
     named = [p for p in SOURCE.rglob("*.py") if "grace-rul[" in p.read_text(encoding="utf-8")]
     assert not named
+
+
+def test_the_core_states_the_same_remedy() -> None:
+    """It imports nothing of grace, so it has the text once more."""
+    for extra in ("surgery", "cagrad"):
+        assert surgery._REMEDY.format(extra) == install_remedy(extra)
 
 
 def test_every_named_extra_exists() -> None:
