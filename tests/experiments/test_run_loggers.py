@@ -14,6 +14,7 @@ from grace.data import Dataset
 from grace.experiments import grid, grid_configs, run
 from grace.training.callbacks import Callback, RunEnd, StepEnd, TrainStart
 from grace.training.config import RunConfig
+from grace.training.history import FitResult
 from grace.training.mlflow_logger import MLflowLogger
 from grace.training.tensorboard_logger import TensorBoardLogger
 
@@ -26,12 +27,16 @@ class Keep(Callback):
     def __init__(self) -> None:
         self.starts: list[TrainStart] = []
         self.ends: list[RunEnd] = []
+        self.errors: list[BaseException] = []
 
     def on_train_start(self, start: TrainStart) -> None:
         self.starts.append(start)
 
     def on_run_end(self, end: RunEnd) -> None:
         self.ends.append(end)
+
+    def on_exception(self, error: BaseException) -> None:
+        self.errors.append(error)
 
 
 def last_cycle(folder: Path, key: str = "evaluation") -> dict[str, Any]:
@@ -104,6 +109,29 @@ def test_a_logger_that_fails_at_the_end_leaves_a_run_that_continues(
     seen = NoStep()
     run(tiny(), tmp_path / "a", dataset=data, callbacks=[seen])
     assert len(seen.ends) == 1
+
+
+@pytest.mark.parametrize("during", ["train", "run"])
+def test_a_failure_of_the_training_or_after_it_reaches_every_logger_once(
+    during: str, tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    class Fails(Callback):
+        def on_train_end(self, result: FitResult) -> None:
+            if during == "train":
+                raise OSError("no space left")
+
+        def on_run_end(self, end: RunEnd) -> None:
+            raise OSError("no space left")
+
+    client, seen = FakeClient(), Keep()
+    loggers = [MLflowLogger(client=client), seen, Fails()]
+    with pytest.raises(OSError, match="no space"):
+        run(tiny(), tmp_path / "a", dataset=data, callbacks=loggers)
+    (logged,) = client.runs.values()
+    assert logged["status"] == "FAILED"
+    assert [str(error) for error in seen.errors] == ["no space left"]
+    run(tiny(), tmp_path / "a", dataset=data, callbacks=[MLflowLogger(client=client)])
+    assert {one["status"] for one in client.runs.values()} == {"FINISHED"}
 
 
 def test_tensorboard_has_configuration_and_test_metrics(

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import Any
 
 from grace._version import __version__, source_hash
 from grace.data.fleet import Dataset
 from grace.data.splits import UnitSplit
 from grace.evaluation import Evaluation
-from grace.experiments.metrics_file import read_metrics, write_metrics
-from grace.experiments.predictions_file import write_predictions
+from grace.experiments.metrics_file import read_metrics
 from grace.experiments.run_artifact import check_provenance
 from grace.experiments.run_dir import (
-    EVALUATION_FILES,
     RunResult,
     check_replaceable,
     clear_run,
@@ -30,24 +26,23 @@ from grace.experiments.run_dir import (
     replace_run,
     staging_dir,
 )
-from grace.experiments.run_evaluation import RunEvaluator, differences, final_metrics
+from grace.experiments.run_evaluation import RunEvaluator, differences
+from grace.experiments.run_output import evaluate_and_save
 from grace.experiments.training_data import (
-    TrainingData,
     build_training_data,
     load_run_data,
     load_stored_data,
 )
-from grace.prediction.artifact import Artifact, ArtifactError
+from grace.prediction.artifact import ArtifactError
 from grace.prediction.predictor import Predictor
-from grace.prediction.survival import calibrate_survival
-from grace.training.callbacks import Callback, CallbackList, RunEnd
+from grace.training.callbacks import Callback, CallbackList
 from grace.training.checkpoint import CheckpointError, load_checkpoint
 from grace.training.config import RunConfig
 from grace.training.device import resolve_device
 from grace.training.errors import ConfigError
 from grace.training.parameters import flatten
 from grace.training.presets import PRESETS
-from grace.training.trainer import Trainer, copy_with_weights
+from grace.training.trainer import Trainer
 
 __all__ = [
     "RunResult",
@@ -216,71 +211,15 @@ def _run(
     )
     # The schedule and early stopping never see the test set, whatever chooses the checkpoint.
     fit = trainer.fit(training_data.train, training_data.monitors, select="validation")
-    chosen = fit.best[config.select_on]
-
     stage("reading the test set")
-    evaluator = RunEvaluator.build(config, data, training_data.split, training_data.preprocessor)
-    evaluations, frames = {}, {}
-    for monitor, best in fit.best.items():
-        artifact = _artifact(config, data, training_data, best.weights)
-        select_on: Literal["validation", "test"] = "test" if monitor == "test" else "validation"
-        evaluations[monitor], *frames[monitor] = evaluator.evaluate(
-            Predictor(artifact), select_on=select_on
+    known = {"fingerprint": fingerprint, "code": code, "data_hash": hashes}
+    try:
+        return evaluate_and_save(
+            config, folder, data, training_data, fit, known, began=began, callbacks=callbacks
         )
-
-    validation_selected = None
-    if config.select_on == "test":
-        validation_selected = evaluations["validation"].with_optimism_gap(evaluations["test"])
-        # Both protocols of one training can then be compared unit by unit.
-        test, validation = frames["test"]
-        of_validation = frames["validation"][0].get_column("rul")
-        frames["test"] = [test.with_columns(rul_validation_selected=of_validation), validation]
-    evaluation = evaluations[config.select_on]
-    for rows, frame in zip(("", "validation_"), frames[config.select_on], strict=True):
-        write_predictions(folder / f"{rows}predictions.parquet", frame)
-    write_metrics(folder, evaluation, validation_selected)
-    CallbackList(callbacks).on_run_end(RunEnd(final_metrics(evaluations), folder))
-    provenance = {
-        "fingerprint": fingerprint,
-        "code": code,
-        "data_hash": hashes,
-        "source": {"train": asdict(data.train.source), "test": asdict(data.test.source)},
-        "dataset": {
-            "name": data.name,
-            "description": data.description,
-            "citation": data.citation,
-            "synthetic": data.synthetic,
-            "files": [asdict(file) for file in data.files],
-        },
-        "units": {
-            "train": list(training_data.split.train),
-            "validation": list(training_data.split.validation),
-            "n_test": data.test.n_units,
-        },
-        "inputs": list(training_data.input_names),
-        "chosen_epoch": chosen.epoch,
-        "selection_rmse": {name: best.rmse for name, best in fit.best.items()},
-        "epochs_trained": len(fit.history),
-        "computed": {"device": fit.device, "precision": fit.precision},
-        "training_seconds": sum(r.seconds for r in fit.history),
-        "seconds": time.perf_counter() - began,
-    }
-    artifact = _artifact(config, data, training_data, chosen.weights)
-    replace(artifact, provenance=provenance).save(folder, with_files=list(EVALUATION_FILES))
-    (folder / "checkpoint.pt").unlink(missing_ok=True)  # finished: nothing to resume
-    return RunResult(folder, evaluation, validation_selected)
-
-
-def _artifact(
-    config: RunConfig, data: Dataset, training_data: TrainingData, weights: Mapping[str, Tensor]
-) -> Artifact:
-    """The network with these weights; its survival head calibrated on the validation units."""
-    model = copy_with_weights(training_data.model, weights)
-    artifact = Artifact(model, training_data.preprocessor, config, {})
-    if model.survival_head is None:
-        return artifact
-    held_out = data.train.select(training_data.split.validation)
-    return replace(artifact, calibration=calibrate_survival(artifact, held_out))
+    except BaseException as error:
+        CallbackList(callbacks).on_exception(error)
+        raise
 
 
 def evaluate_run(

@@ -152,7 +152,10 @@ class Callback:
         """
 
     def on_exception(self, error: BaseException) -> None:
-        """Called when the training ends with an exception, which is raised again afterwards."""
+        """Called when the training, or the evaluation of a run after it, ends with an exception.
+
+        The exception is raised again afterwards.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """State to store in the checkpoint: tensors and plain values only."""
