@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# All extras whose tests would otherwise be skipped; MLflow is tested with a fake client.
+# All extras whose tests would otherwise be skipped; here MLflow is tested with a fake client.
 EXTRAS := plan,explain,ncmapss,surgery,cagrad,export,openvino,tensorboard,ray
 
 .DEFAULT_GOAL := help
@@ -37,8 +37,9 @@ test: $(INSTALLED) lint
 test-fast: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-# More random cases of what `make test` checks once; weekly in CI.
+# More random cases of what `make test` checks once, and MLflow itself; weekly in CI.
 test-exhaustive: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e ".[mlflow]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --exhaustive -m exhaustive
 
 # SAMPLE mutants of each module; a second call goes on where the first stopped.

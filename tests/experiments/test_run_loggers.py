@@ -14,7 +14,7 @@ from grace.data import Dataset
 from grace.experiments import grid, grid_configs, run
 from grace.training.callbacks import Callback, RunEnd, StepEnd, TrainStart
 from grace.training.config import RunConfig
-from grace.training.history import FitResult
+from grace.training.history import EpochRecord, FitResult
 from grace.training.mlflow_logger import MLflowLogger
 from grace.training.tensorboard_logger import TensorBoardLogger
 
@@ -132,6 +132,37 @@ def test_a_failure_of_the_training_or_after_it_reaches_every_logger_once(
     assert [str(error) for error in seen.errors] == ["no space left"]
     run(tiny(), tmp_path / "a", dataset=data, callbacks=[MLflowLogger(client=client)])
     assert {one["status"] for one in client.runs.values()} == {"FINISHED"}
+
+
+@pytest.mark.exhaustive
+def test_mlflow_itself_stores_what_the_fake_client_does(
+    tiny: Tiny, data: Dataset, tmp_path: Path
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+
+    class Interrupts(Callback):
+        def on_epoch_end(self, record: EpochRecord) -> None:
+            if record.epoch == 1:
+                raise KeyboardInterrupt
+
+    server = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    fake, real = FakeClient(), mlflow.MlflowClient(tracking_uri=server)
+    for client in (fake, real):
+        folder = tmp_path / type(client).__name__ / "pumps"
+        loggers = [MLflowLogger("fleet", client=client), Interrupts()]
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny(training={"epochs": 3}), folder, dataset=data, callbacks=loggers)
+        if client is real:
+            (stored,) = real.search_runs([real.get_experiment_by_name("fleet").experiment_id])
+            assert stored.info.status == "KILLED"
+        run(tiny(training={"epochs": 3}), folder, dataset=data, callbacks=loggers[:1])
+    (stored,) = real.search_runs([real.get_experiment_by_name("fleet").experiment_id])
+    (expected,) = fake.runs.values()
+    assert (stored.info.run_name, stored.info.status) == ("pumps", "FINISHED")
+    assert stored.data.params == expected["params"]
+    for key in {key for key, _, _ in expected["metrics"]}:
+        kept = [(m.value, m.step) for m in real.get_metric_history(stored.info.run_id, key)]
+        assert sorted(kept) == sorted((v, i) for k, v, i in expected["metrics"] if k == key)
 
 
 def test_tensorboard_has_configuration_and_test_metrics(
