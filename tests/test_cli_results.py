@@ -175,6 +175,20 @@ def test_reading_commands_leave_a_foreign_file_as_it_is(
     assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
 
 
+def test_a_page_replaces_pages_only(grid: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Notes of someone\n", encoding="utf-8")
+    assert "no page of this command. Remedy" in error("page", grid, "--out", page)
+    assert page.read_text("utf-8") == "# Notes of someone\n"
+    assert "is a folder. Remedy" in error("page", grid, "--out", tmp_path)
+    page.unlink()
+    assert results("page", grid, "--out", page).exit_code == 0
+    written = page.read_text("utf-8")
+    page.write_text(written + "\nold\n", encoding="utf-8")
+    assert results("page", grid, "--out", page).exit_code == 0
+    assert page.read_text("utf-8") == written
+
+
 def test_other_databases_are_refused(grid: Path, tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "other.db")
     database.execute("CREATE TABLE t (a)")

@@ -179,8 +179,18 @@ def page(
     store: Store,
     output: Annotated[Path, typer.Option("--out", help="Markdown file.")] = Path("benchmark.md"),
 ) -> None:
-    """Write the benchmark page: tables of results, effects, comparisons, figures, summary."""
-    with plain_errors(), open_store(store) as opened:
-        from grace.report.benchmark_page import write_benchmark_page
+    """Write the benchmark page: tables of results, effects, comparisons, figures, summary.
 
+    A page that this command wrote is replaced; another file is not.
+    """
+    with plain_errors(), open_store(store) as opened:
+        from grace.report.benchmark_page import GENERATED, write_benchmark_page
+
+        if output.is_dir():
+            stop(f"--out {output}: is a folder. Remedy: give a Markdown file in it.")
+        if output.exists() and GENERATED.encode() not in output.read_bytes():
+            stop(
+                f"--out {output}: exists already and is no page of this command. Remedy: give "
+                "another name, or remove the file."
+            )
         say(str(write_benchmark_page(opened, output)))

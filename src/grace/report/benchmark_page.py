@@ -57,7 +57,9 @@ from grace.report.benchmark_sentences import (
 )
 from grace.report.text_tables import markdown_rows
 
-__all__ = ["benchmark_sentences", "write_benchmark_page"]
+__all__ = ["GENERATED", "benchmark_sentences", "write_benchmark_page"]
+
+GENERATED = "This page is generated; do not edit it."
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def _page(r: _Results, path: Path) -> Iterator[str]:
     yield (
         f"{provenance_text(r.table)} The checkpoint is selected on held-out training units; the "
         "figures are for the last record of every test unit, labels capped at 125, in cycles. "
-        "This page is generated; do not edit it.\n"
+        f"{GENERATED}\n"
     )
     yield "## What the runs say\n"
     yield from (f"- {sentence}" for sentence in _sentences(r))
