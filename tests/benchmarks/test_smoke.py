@@ -68,7 +68,7 @@ def test_three_ways_of_feeding_give_the_same_windows(load: object) -> None:
         assert torch.equal(windows.gather(torch.tensor([i]))[0], window)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_prediction_runs(load: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     file = tmp_path / "prediction.json"
@@ -83,7 +83,7 @@ def test_prediction_runs(load: object, tmp_path: Path, monkeypatch: pytest.Monke
     assert any(line.startswith("| onnxruntime | int8 |") for line in table)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("quick_workers")
 def test_runs_at_once_are_timed_against_runs_in_a_row(load: object, tmp_path: Path) -> None:
     file = tmp_path / "parallel.json"
@@ -94,7 +94,7 @@ def test_runs_at_once_are_timed_against_runs_in_a_row(load: object, tmp_path: Pa
     assert two["s"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("quick_workers")
 def test_fidelity_goes_on_where_it_stopped(
     load: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
