@@ -1,11 +1,12 @@
 """Variants of the network of preset ``best`` on held-out units, fold by fold.
 
-    python benchmarks/network_variants.py RUN --set training.steps_per_epoch=40 --folds 0 1
+    python benchmarks/network_variants.py FD001 --work WORK --set trunk=tcn --folds 0 1
     python benchmarks/accuracy.py page
 
-``RUN`` is a folder of ``grace train --preset best``: its folds and out-of-fold rows are used again,
-so that a variant is compared with the run's own network on the same rows. ``--set`` takes every
-key of the configuration, and
+The networks of preset ``best`` as it is are fitted first and kept in ``WORK``, with the folds and
+the rows of a run of ``grace train`` with the same seed; an interrupted fit continues. A variant is
+compared with the network of its fold on the same rows. ``--set`` takes every key of the
+configuration, and
 
 - ``trunk``: ``tcn`` or ``transformer`` instead of CNN, BiLSTM and attention;
 - ``target_cap``: the label cap in learned units (125), the scale of the target;
@@ -13,7 +14,7 @@ key of the configuration, and
 - ``seed``: another seed than the run's: what chance alone changes.
 
 A line per fold goes to ``benchmarks/results/network_variants.jsonl``; a fold that is there is not
-trained again. No test unit is involved.
+trained again. No test unit is read.
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ from grace.data.readers import load_dataset
 from grace.data.windows import WindowSet
 from grace.estimator import RULModel
 from grace.evaluation.metrics import nasa_terms
-from grace.experiments.stacked_run import load_stacked_run
 from grace.models import DualTaskModel
 from grace.training.config import ModelConfig, RunConfig, deep_merge
 
@@ -147,16 +147,31 @@ def line(table: pl.DataFrame, fold: int, predicted: Array) -> dict[str, Any]:
     return {**figures, "units": int(rows["number"].max()) + 1, "rows": len(w)}
 
 
+def usual_networks(dataset: str, fleet: Fleet, seed: int, work: Path) -> RULModel:
+    """The networks of preset ``best`` on all folds; read from ``work`` if they are there."""
+    folder = work / f"{dataset}-{seed}"
+    if (folder / "artifact.json").exists():
+        return RULModel.load(folder)
+    config = RunConfig.load(preset="best", overrides={"dataset": dataset, "seed": seed})
+    method, cap = config.method.name, config.labels.cap
+    model = RULModel(method=method, preset="best", seed=seed, cap=cap, candidates=["network"])
+    model.fit(fleet, store=work / f"{dataset}-{seed}.fit", progress=print).save(folder)
+    return model
+
+
 def main() -> None:
     """Train the folds that are not in the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("dataset")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--work", type=Path, default=Path("runs/network-variants"))
     parser.add_argument("--set", dest="settings", nargs="+", required=True)
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--predictions", type=Path, help="folder for the predictions of each fold")
     args = parser.parse_args()
-    model, config = load_stacked_run(args.run)
-    fleet, table = load_dataset(config.dataset).train, model.oof_
+    fleet = load_dataset(args.dataset).train
+    model = usual_networks(args.dataset, fleet, args.seed, args.work)
+    table = model.oof_
     assert table is not None
     settings = " ".join(sorted(args.settings))
     usual = members_of(model.candidates_["network"])[0]
@@ -165,8 +180,8 @@ def main() -> None:
     done = {tuple(entry[k] for k in KEYS) for entry in read_lines(NETWORKS)}
     for fold in args.folds:
         named = {
-            "dataset": config.dataset,
-            "seed": config.seed,
+            "dataset": args.dataset,
+            "seed": args.seed,
             "settings": settings,
             "run_steps_per_epoch": steps,
             "fold": fold,
@@ -180,7 +195,7 @@ def main() -> None:
         predicted[mine] = train(fleet, model, parsed(args.settings), rows)
         if args.predictions:
             args.predictions.mkdir(parents=True, exist_ok=True)
-            file = f"{config.dataset}-{config.seed}-{settings}-{fold}.npy"
+            file = f"{args.dataset}-{args.seed}-{settings}-{fold}.npy"
             np.save(args.predictions / file.replace("/", "_"), predicted)
         found = {**named, **line(table, fold, predicted)}
         add_lines(NETWORKS, [found], KEYS)
