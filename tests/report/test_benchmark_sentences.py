@@ -186,11 +186,11 @@ def test_gradient_surgery_with_one_seed_is_not_counted(made: Made) -> None:
     text = sentence(store, "Gradient surgery")
     assert "lower for" not in text
     assert "−0.70 (`mgda`)" in text  # 10.3 − 11
-    assert "the baseline has 10.20 ± 0.45 over 5 seeds and its run with seed 1, 11.00, is" in text
-    assert "is the highest of 5; from that mean it is +0.10 to " in text
+    assert "it is +0.10 to " in text  # 10.3 − 10.2
+    assert "(10.20 ± 0.45 over 5 seeds; its run with seed 1, 11.00, is the highest of them)" in text
     assert "With one seed nothing is tested" in text
     middle = made({"FD001": {"baseline": [10.5, 10.0, 11.0, 10.0, 10.0], **controls(1)}})
-    assert "is number 4 of 5 from the lowest" in sentence(middle, "Gradient surgery")
+    assert "is number 4 from the lowest)" in sentence(middle, "Gradient surgery")
 
 
 def test_gradient_surgery_with_five_seeds_is_counted(made: Made) -> None:

@@ -110,7 +110,7 @@ def _sweep_sentence(points: Sequence[SweepPoint]) -> list[str]:
 
 def _surgery_sentence(store: ResultsStore, rows: Sequence[SurgeryRow]) -> list[str]:
     rows = [r for r in rows if r.difference is not None]
-    parts = []
+    changes, means = [], []
     for b in baseline_spreads(store, rows):
         mine = sorted((r for r in rows if r.dataset == b.dataset), key=lambda r: r.difference or 0)
         ends = [mine[0], mine[-1]][: len(mine)]
@@ -118,37 +118,38 @@ def _surgery_sentence(store: ResultsStore, rows: Sequence[SurgeryRow]) -> list[s
         text += f" on {b.dataset}"
         if min(r.common for r in mine) >= MIN_SEEDS:
             lower = sum((r.difference or 0.0) < 0 for r in mine)
-            text += f", lower for {lower} of {len(mine)}"
-        else:
-            means = sorted(r.from_mean or 0.0 for r in mine)
-            far = " to ".join(map(signed, (means[0], means[-1])[: len(mine)]))
-            text += (
-                f", where the baseline has {spread(b.mean, b.std)} over {count(b.seeds, 'seed')}"
-                f"{_place(b)}; from that mean it is {far}"
-            )
-        parts.append(text)
-    if not parts:
+            text += f" (lower for {lower} of {len(mine)})"
+        elif b.seeds > 1:
+            from_mean = sorted(r.from_mean or 0.0 for r in mine)
+            far = " to ".join(map(signed, (from_mean[0], from_mean[-1])[: len(mine)]))
+            mean = f"{spread(b.mean, b.std)} over {count(b.seeds, 'seed')}"
+            means.append(f"{far} on {b.dataset} ({mean}{_place(b)})")
+        changes.append(text)
+    if not changes:
         return []
-    fewest = min(r.common for r in rows)
-    note = (
-        "" if fewest >= MIN_SEEDS else
-        f" With {'one seed' if fewest == 1 else count(fewest, 'seed')} nothing is tested and "
-        f"methods are not counted; {MIN_SEEDS} are needed."
-    )  # fmt: skip
-    return [
+    told = (
         "Gradient surgery changes the RMSE of the baseline with the same seeds by "
-        f"{'; '.join(parts)}.{note}"
-    ]
+        f"{listed(changes)}."
+    )
+    if means:
+        told += f" From the mean of the baseline over all its seeds it is {listed(means)}."
+    fewest = min(r.common for r in rows)
+    if fewest < MIN_SEEDS:
+        told += (
+            f" With {'one seed' if fewest == 1 else count(fewest, 'seed')} nothing is tested and "
+            f"methods are not counted; {MIN_SEEDS} are needed."
+        )
+    return [told]
 
 
 def _place(b: BaselineSpread) -> str:
     """Where the baseline's run that the others are compared with lies among its seeds."""
-    if b.rank is None or b.seeds < 2:
+    if b.rank is None:
         return ""
-    place = f"number {b.rank} of {b.seeds} from the lowest"
+    place = f"number {b.rank} from the lowest"
     if b.rank in (1, b.seeds):
-        place = f"the {'lowest' if b.rank == 1 else 'highest'} of {b.seeds}"
-    return f" and its run with seed {b.common[0]}, {number(b.at_common)}, is {place}"
+        place = f"the {'lowest' if b.rank == 1 else 'highest'} of them"
+    return f"; its run with seed {b.common[0]}, {number(b.at_common)}, is {place}"
 
 
 def control_sections(
