@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from document import markdown
+from network_text import DATASETS, changed_networks, network_sentences, network_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -20,25 +21,12 @@ LOG, READINGS, ZONES_LOG, NETWORKS, PATHS, PAGE = (
     RESULTS / "path_variants.jsonl",
     ROOT / "docs" / "accuracy.md",
 )
-DATASETS = ("FD001", "FD002", "FD003", "FD004")
 CHOSEN = "stack, shifted by prediction and life"
 # Earlier states of the preset, as networks of the log and as predictors of the readings.
 WITHOUT_PATH, EARLIER = "best, without the path", "best, 20 steps per epoch"
 # RMSE and NASA score (sum) that the preset was to reach, labels capped at 125.
 AIMS = {"FD001": (10.3, 185), "FD002": (9.6, 430), "FD003": (8.9, 165), "FD004": (9.8, 500)}
 STEPS = "training.steps_per_epoch"
-STEPS_NOW = {"FD001": 20, "FD002": 34, "FD003": 20, "FD004": 33}  # of preset best
-# Shown names of the settings of network_variants.py, in the order of the table.
-NETWORK_VARIANTS = {
-    "seed=1042": "another seed: what chance changes",
-    "windows.length=20": "windows of 20 rows instead of 30",
-    "windows.length=50": "windows of 50 rows",
-    "truncated=0.5": "half of the training windows begin at a random row of theirs",
-    "trunk=tcn": "temporal convolutions instead of CNN, BiLSTM and attention",
-    "trunk=transformer": "transformer encoder instead of them",
-    "target_cap=1": "target scaled to 1 at the cap, instead of 125",
-    "method.name=nasa+gaba": "NASA score as the loss, instead of the failure-biased one",
-}
 SHOWN_OF_EARLIER = (
     "one network", "stack, least squares", "stack, shifted by prediction alone", CHOSEN
 )  # fmt: skip
@@ -75,7 +63,8 @@ def page() -> str:
             log, readings, WITHOUT_PATH, EARLIER, ("one network", CHOSEN), ("FD002", "FD004")
         ),
         "{networks}": network_table(steps),
-        "{changed_networks}": changed_networks([e for e in networks if e not in steps]),
+        "{changed_networks}": changed_networks(networks),
+        "{network_sentences}": network_sentences(networks),
         "{trend}": trend_table(readings),
         "{readings}": reading_table(readings),
         "{counts}": [reading_counts(readings)],
@@ -213,49 +202,6 @@ def reading_counts(readings: Sequence[dict[str, Any]]) -> str:
     of = ", ".join(f"{count} of {name}" for name, count in counts.items())
     undated = sum("read" not in e for e in readings)
     return f"The log has {len(readings)} readings: {of}; {undated} from before dates were logged."
-
-
-def network_table(log: Sequence[dict[str, Any]]) -> list[str]:
-    """One line per dataset and variant of the network: root mean square over its folds."""
-    rows, keys = [], ("dataset", "settings", "seed", "run_steps_per_epoch")
-    for name, settings, seed, steps in sorted({tuple(e[k] for k in keys) for e in log}):
-        mine = [e for e in log if tuple(e[k] for k in keys) == (name, settings, seed, steps)]
-        errors = (np.sqrt(np.mean([e[k] ** 2 for e in mine])) for k in ("rmse", "run_rmse"))
-        folds = ", ".join(str(e["fold"] + 1) for e in mine)
-        row = [f"{name}, `{settings}`", str(seed), folds, *(f"{error:.2f}" for error in errors)]
-        rows.append([*row, str(steps)])
-    heads = ("variant", "seed", "folds", "RMSE", "RMSE of the run's networks",
-             "their steps per epoch")  # fmt: skip
-    return markdown(heads, rows)
-
-
-def changed_networks(log: Sequence[dict[str, Any]]) -> list[str]:
-    """One line per variant: change of the RMSE, alone and in the mean with the run's network.
-
-    Of the runs with seed 42 and the present number of steps per epoch.
-    """
-    log = [
-        e for e in log if e["seed"] == 42 and e["run_steps_per_epoch"] == STEPS_NOW[e["dataset"]]
-    ]
-
-    def root_mean_square(entries: Sequence[dict[str, Any]], key: str) -> float:
-        return float(np.sqrt(np.mean([e[key] ** 2 for e in entries])))
-
-    rows = []
-    for settings, shown in NETWORK_VARIANTS.items():
-        cells = []
-        for name in DATASETS:
-            mine = [e for e in log if (e["settings"], e["dataset"]) == (settings, name)]
-            if not mine:
-                cells.append("–")
-                continue
-            before = root_mean_square(mine, "run_rmse")
-            gaps = (root_mean_square(mine, key) - before for key in ("rmse", "mean_rmse"))
-            text = " / ".join(f"{gap:+.2f}" for gap in gaps).replace("-", "−")
-            cells.append(f"{text} ({len(mine)})")
-        if set(cells) != {"–"}:
-            rows.append([shown, *cells])
-    return markdown(["variant of the network", *DATASETS], rows)
 
 
 def reading_table(readings: Sequence[dict[str, Any]]) -> list[str]:

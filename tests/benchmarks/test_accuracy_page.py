@@ -139,14 +139,16 @@ def test_the_table_of_networks_is_over_folds(accuracy_text: ModuleType) -> None:
     ]
 
 
-def test_the_page_names_the_steps_of_each_subset(accuracy: ModuleType) -> None:
+def test_the_page_names_the_steps_of_each_subset(
+    accuracy: ModuleType, accuracy_text: ModuleType
+) -> None:
     """Four fifths of 100, 260, 100 and 249 engines train the network of a fold."""
     derived = {"epochs": 60, "steps_per_epoch": 20}
     units = {"FD001": 80, "FD002": 208, "FD003": 80, "FD004": 199}
     steps = {n: fixed_training(derived, u, "best")["steps_per_epoch"] for n, u in units.items()}
     assert steps["FD001"] == steps["FD003"]
-    text = sys.modules[accuracy.page.__module__]
-    assert steps == text.STEPS_NOW
+    networks = sys.modules[accuracy_text.changed_networks.__module__]
+    assert steps == networks.STEPS_NOW
     stated = (
         f"That is {steps['FD001']} for FD001 and FD003, {steps['FD002']} for FD002 and "
         f"{steps['FD004']} for FD004"
@@ -195,19 +197,35 @@ def test_a_change_is_paired_by_seed(accuracy_text: ModuleType) -> None:
     assert table[4] == "| preset `best`, test engines, RMSE | −1.50 ± 0.50 |"
 
 
-def test_networks_are_compared_with_that_of_the_run(accuracy_text: ModuleType) -> None:
-    common = {"dataset": "FD002", "settings": "trunk=tcn", "run_rmse": 9.0, "seed": 42,
-              "run_steps_per_epoch": 34}  # fmt: skip
+def test_variants_of_the_network_are_compared_with_two_seeds(accuracy_text: ModuleType) -> None:
+    common = {"dataset": "FD002", "run_rmse": 9.0, "seed": 42, "run_steps_per_epoch": 34}
+    other = {**common, "settings": "seed=1042", "rmse": 9.5, "mean_rmse": 8.75}
+    tcn = {**common, "settings": "trunk=tcn", "rmse": 10.0, "mean_rmse": 8.5}
     log = [
-        {**common, "fold": 0, "rmse": 10.0, "mean_rmse": 8.5},
-        {**common, "fold": 1, "rmse": 10.0, "mean_rmse": 8.5},
-        {**common, "fold": 2, "rmse": 20.0, "mean_rmse": 20.0, "seed": 1},
+        {**other, "fold": 0},
+        {**other, "fold": 1, "rmse": 9.0},
+        {**tcn, "fold": 0},
+        {**tcn, "fold": 1, "rmse": 10.25},
+        {**tcn, "fold": 2, "rmse": 20.0},  # the other seed has no such fold
+        {**tcn, "fold": 0, "seed": 1, "rmse": 20.0},
     ]
-    lines = accuracy_text.changed_networks(log)
-    assert [text for text in lines if "temporal" in text] == [
-        "| temporal convolutions instead of CNN, BiLSTM and attention "
-        "| – | +1.00 / −0.50 (2) | – | – |"
-    ]
+    # 10 − (9 + 9.5) / 2 and 10.25 − 9; twice 8.5 − 8.75.
+    row = "| temporal convolutions instead of CNN, BiLSTM and attention | – | "
+    assert accuracy_text.changed_networks(log)[2:] == [row + "+1.00 / −0.25 (2) | – | – |"]
+    first, alone, pair = accuracy_text.network_sentences(log)
+    assert "+0.25 on FD002 (2 folds; the mean of both networks: −0.25)" in first
+    assert "none of the variants" in alone
+    assert "none of the variants" in pair
+
+    log += [{**other, "fold": 2}, {**tcn, "fold": 2, "rmse": 10.0}]
+    log.remove({**tcn, "fold": 2, "rmse": 20.0})
+    # 0.75, 1.25, 0.75: mean 0.92, standard error 0.17.
+    changed = accuracy_text.changed_networks(log)[2:]
+    assert changed == [row + "+0.92 ± 0.17 / −0.25 ± 0.00 (3) | – | – |"]
+    _, alone, pair = accuracy_text.network_sentences(log)
+    name = "temporal convolutions instead of CNN, BiLSTM and attention (FD002)"
+    assert f"three folds with: none of the variants. It has a higher one with: {name}." in alone
+    assert f"three folds with: {name}. It has a higher one with: none." in pair
 
 
 def test_variants_of_the_path_are_fitted_without_the_unit(accuracy: ModuleType) -> None:
