@@ -197,32 +197,38 @@ def test_a_change_is_paired_by_seed(accuracy_text: ModuleType) -> None:
     assert table[4] == "| preset `best`, test engines, RMSE | −1.50 ± 0.50 |"
 
 
-def test_variants_of_the_network_are_compared_with_two_seeds(accuracy_text: ModuleType) -> None:
+def test_variants_of_the_network_are_compared_with_three_seeds(accuracy_text: ModuleType) -> None:
     common = {"dataset": "FD002", "run_rmse": 9.0, "seed": 42, "run_steps_per_epoch": 34}
     other = {**common, "settings": "seed=1042", "rmse": 9.5, "mean_rmse": 8.75}
+    third = {**common, "settings": "seed=2042", "rmse": 8.5, "mean_rmse": 9.25}
     tcn = {**common, "settings": "trunk=tcn", "rmse": 10.0, "mean_rmse": 8.5}
     log = [
         {**other, "fold": 0},
-        {**other, "fold": 1, "rmse": 9.0},
+        {**other, "fold": 1, "rmse": 11.0},
+        {**other, "fold": 2},
+        {**third, "fold": 0},
+        {**third, "fold": 1, "rmse": 10.0},
         {**tcn, "fold": 0},
-        {**tcn, "fold": 1, "rmse": 10.25},
-        {**tcn, "fold": 2, "rmse": 20.0},  # the other seed has no such fold
+        {**tcn, "fold": 1},
+        {**tcn, "fold": 2, "rmse": 20.0},  # the third seed has no such fold
         {**tcn, "fold": 0, "seed": 1, "rmse": 20.0},
     ]
-    # 10 − (9 + 9.5) / 2 and 10.25 − 9; twice 8.5 − 8.75.
+    # 10 − 9 and 10 − (9 + 11 + 10) / 3; twice 8.5 − (8.75 + 9.25) / 2.
     row = "| temporal convolutions instead of CNN, BiLSTM and attention | – | "
-    assert accuracy_text.changed_networks(log)[2:] == [row + "+1.00 / −0.25 (2) | – | – |"]
-    first, alone, pair = accuracy_text.network_sentences(log)
-    assert "+0.25 on FD002 (2 folds; the mean of both networks: −0.25)" in first
+    assert accuracy_text.changed_networks(log)[2:] == [row + "+0.50 / −0.50 (2) | – | – |"]
+    seeds, alone, pair = accuracy_text.network_sentences(log)
+    assert "+1.00 ± 0.50 with 1042 on FD002 (mean of both networks: −0.25 ± 0.00; 3 f" in seeds
+    assert "+0.25 with 2042 on FD002 (mean of both networks: +0.25; 2 folds)" in seeds
     assert "none of the variants" in alone
     assert "none of the variants" in pair
 
-    log += [{**other, "fold": 2}, {**tcn, "fold": 2, "rmse": 10.0}]
-    log.remove({**tcn, "fold": 2, "rmse": 20.0})
-    # 0.75, 1.25, 0.75: mean 0.92, standard error 0.17.
+    log += [{**third, "fold": 2}]
+    log[7] = {**tcn, "fold": 2, "rmse": 10.0}
+    # 1, 0 and 1: mean 0.67, standard error 0.33.
     changed = accuracy_text.changed_networks(log)[2:]
-    assert changed == [row + "+0.92 ± 0.17 / −0.25 ± 0.00 (3) | – | – |"]
-    _, alone, pair = accuracy_text.network_sentences(log)
+    assert changed == [row + "+0.67 ± 0.33 / −0.50 ± 0.00 (3) | – | – |"]
+    log[1] = {**other, "fold": 1}
+    _, alone, pair = accuracy_text.network_sentences(log)  # 1, 0.5 and 1: 0.83 ± 0.17
     name = "temporal convolutions instead of CNN, BiLSTM and attention (FD002)"
     assert f"three folds with: none of the variants. It has a higher one with: {name}." in alone
     assert f"three folds with: {name}. It has a higher one with: none." in pair
