@@ -96,16 +96,20 @@ def _standard_error(change: npt.NDArray[np.float64]) -> float:
 
 def changed_networks(log: Sequence[dict[str, Any]]) -> list[str]:
     """One line per variant: change of the RMSE, alone and in a mean of two networks."""
-    cells = {
-        (c.variant, c.dataset): f"{_over_folds(c.alone)} / {_over_folds(c.paired)} ({len(c.alone)})"
-        for c in network_changes(log)
-    }
+    cells = {}
+    for c in network_changes(log):
+        parts = (_over_folds(c.alone), f"{_over_folds(c.paired)} ({len(c.alone)})")
+        # A cell of two lines is broken between the two figures.
+        cells[c.variant, c.dataset] = " / ".join(
+            p.replace(" ", "\N{NO-BREAK SPACE}") for p in parts
+        )
+    names = [name for name in DATASETS if any(name == dataset for _, dataset in cells)]
     rows = [
-        [shown, *(cells.get((shown, name), "–") for name in DATASETS)]
+        [shown, *(cells.get((shown, name), "–") for name in names)]
         for shown in NETWORK_VARIANTS.values()
-        if any((shown, name) in cells for name in DATASETS)
+        if any((shown, name) in cells for name in names)
     ]
-    return markdown(["variant of the network", *DATASETS], rows)
+    return markdown(["variant of the network", *names], rows)
 
 
 def network_sentences(log: Sequence[dict[str, Any]]) -> list[str]:
