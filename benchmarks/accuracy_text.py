@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 from document import markdown
-from network_text import DATASETS, changed_networks, network_sentences, network_table
+from network_text import (
+    DATASETS,
+    changed_networks,
+    mean_change,
+    network_sentences,
+    network_table,
+)
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -134,10 +140,7 @@ def change_table(
         }
         seeds = sorted(s for k, s in of if k == new and (old, s) in of)
         gaps = np.array([of[new, s] - of[old, s] for s in seeds])
-        if len(gaps) < 2:
-            return "–"
-        error = gaps.std(ddof=1) / np.sqrt(len(gaps))
-        return f"{gaps.mean():+.2f} ± {error:.2f}".replace("-", "−")
+        return "–" if len(gaps) < 2 else mean_change(gaps, least=2)
 
     rows = []
     for variant in variants:

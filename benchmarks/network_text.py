@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from document import markdown
+from scipy.stats import sem
 
 DATASETS = ("FD001", "FD002", "FD003", "FD004")
 STEPS_NOW = {"FD001": 20, "FD002": 34, "FD003": 20, "FD004": 33}  # of preset best
-# Shown names of the settings of network_variants.py, in the order of the table.
-OTHER_SEEDS = ("seed=1042", "seed=2042")
+OTHER_SEEDS = ("seed=1042", "seed=2042")  # settings of network_variants.py
+# Shown names of its other settings, in the order of the table.
 NETWORK_VARIANTS = {
     "windows.length=20": "windows of 20 rows instead of 30",
     "windows.length=50": "windows of 50 rows",
@@ -84,21 +85,17 @@ def network_changes(log: Sequence[dict[str, Any]]) -> list[NetworkChange]:
     return found
 
 
-def _over_folds(change: npt.NDArray[np.float64]) -> str:
-    """Mean and standard error over folds."""
-    error = f" ± {_standard_error(change):.2f}" if len(change) >= 3 else ""
-    return f"{change.mean():+.2f}".replace("-", "−") + error
-
-
-def _standard_error(change: npt.NDArray[np.float64]) -> float:
-    return float(np.std(change, ddof=1) / np.sqrt(len(change)))
+def mean_change(changes: npt.NDArray[np.float64], *, least: int = 3) -> str:
+    """Mean of paired changes, with its standard error if there are at least ``least``."""
+    error = f" ± {sem(changes):.2f}" if len(changes) >= least else ""
+    return f"{changes.mean():+.2f}".replace("-", "−") + error
 
 
 def changed_networks(log: Sequence[dict[str, Any]]) -> list[str]:
     """One line per variant: change of the RMSE, alone and in a mean of two networks."""
     cells = {}
     for c in network_changes(log):
-        parts = (_over_folds(c.alone), f"{_over_folds(c.paired)} ({len(c.alone)})")
+        parts = (mean_change(c.alone), f"{mean_change(c.paired)} ({len(c.alone)})")
         # A cell of two lines is broken between the two figures.
         cells[c.variant, c.dataset] = " / ".join(
             p.replace(" ", "\N{NO-BREAK SPACE}") for p in parts
@@ -113,7 +110,7 @@ def changed_networks(log: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def network_sentences(log: Sequence[dict[str, Any]]) -> list[str]:
-    """What another seed changes, and which variants change more than chance does."""
+    """What another seed changes, and which variants change more than two standard errors."""
     several = [c for c in network_changes(log) if len(c.alone) >= 3]
     seeds = []
     for name in DATASETS:
@@ -128,15 +125,15 @@ def network_sentences(log: Sequence[dict[str, Any]]) -> list[str]:
                     for key in ("rmse", "mean_rmse")
                 )
                 seeds.append(
-                    f"{_over_folds(alone)} with {settings[5:]} on {name} (mean of both networks: "
-                    f"{_over_folds(mean)}; {len(mine)} folds)"
+                    f"{mean_change(alone)} with {settings[5:]} on {name} (mean of both networks: "
+                    f"{mean_change(mean)}; {len(mine)} folds)"
                 )
     told = [f"- Other seeds than 42 change the RMSE by {', '.join(seeds)}."]
     for kind, of in (("alone", "The network alone"), ("paired", "The mean of two networks")):
         lower, higher = (
             [
                 f"{c.variant} ({c.dataset})" for c in several
-                if sign * getattr(c, kind).mean() > 2 * _standard_error(getattr(c, kind))
+                if sign * getattr(c, kind).mean() > 2 * sem(getattr(c, kind))
             ]
             for sign in (-1, 1)
         )  # fmt: skip

@@ -11,7 +11,7 @@ configuration, and
 - ``trunk``: ``tcn`` or ``transformer`` instead of CNN, BiLSTM and attention;
 - ``target_cap``: the label cap in learned units (125), the scale of the target;
 - ``truncated``: share of the training windows that begin at a random row of theirs;
-- ``seed``: another seed than the run's: what chance alone changes.
+- ``seed``: another seed of the network, on the same folds: what chance alone changes.
 
 A line per fold goes to ``benchmarks/results/network_variants.jsonl``; a fold that is there is not
 trained again. No test unit is read.
